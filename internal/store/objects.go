@@ -1,0 +1,176 @@
+package store
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/docker/docker/api/types/swarm"
+)
+
+// Kind names a kind of object, as it stands in log keys.
+type Kind string
+
+// The kinds of objects.
+const (
+	KindCluster Kind = "cluster"
+	KindNode    Kind = "node"
+	KindService Kind = "service"
+	KindTask    Kind = "task"
+	KindNetwork Kind = "network"
+	KindSecret  Kind = "secret"
+	KindConfig  Kind = "config"
+)
+
+// Kinds lists every kind, in the order in which a transaction that has to be
+// split writes them: what others refer to comes first.
+var Kinds = []Kind{KindCluster, KindNode, KindNetwork, KindSecret, KindConfig, KindService, KindTask}
+
+// Object is one of the pointer types below.
+type Object interface {
+	kind() Kind
+	id() string
+	// name is the one that must be unique within the kind, or "".
+	name() string
+	meta() *swarm.Meta
+	// clone is a shallow copy: enough, as nobody writes through an object.
+	clone() Object
+}
+
+// Cluster is the cluster itself: there is one.
+type Cluster struct {
+	swarm.ClusterInfo
+	JoinTokens swarm.JoinTokens
+	// CAKey and DataKey are the CA's private key and the key that secrets are
+	// sealed with, themselves sealed (package identity).
+	CAKey   []byte `json:",omitempty"`
+	DataKey []byte `json:",omitempty"`
+	// UnlockKey is set while autolock is on.
+	UnlockKey string `json:",omitempty"`
+}
+
+// Node is a machine of the cluster.
+type Node struct {
+	swarm.Node
+	// UsedSubnets are CIDRs routed on the node which the allocator stays clear of.
+	UsedSubnets []string `json:",omitempty"`
+	// Conditions say in words what the node cannot do.
+	Conditions []string `json:",omitempty"`
+	// NetworkAddrs are the node's own addresses, by network ID.
+	NetworkAddrs map[string]string `json:",omitempty"`
+}
+
+// Service is a service.
+type Service struct {
+	swarm.Service
+	// SpecVersion counts changes of Spec from 1, so that a task can say which
+	// one it was made from.
+	SpecVersion uint64 `json:",omitempty"`
+	// PreviousSpecVersion is PreviousSpec's.
+	PreviousSpecVersion uint64 `json:",omitempty"`
+	// PullAuth is the X-Registry-Auth that came with the spec, sealed.
+	PullAuth         []byte `json:",omitempty"`
+	PreviousPullAuth []byte `json:",omitempty"`
+}
+
+// Task is one attempt at running one slot of a service.
+type Task struct {
+	swarm.Task
+	// ServiceName and ServiceLabels are the service's when the task was made:
+	// names and filters outlive the service by them.
+	ServiceName   string            `json:",omitempty"`
+	ServiceLabels map[string]string `json:",omitempty"`
+	SpecVersion   uint64            `json:",omitempty"`
+	// Endpoint is the service's endpoint spec when the task was made.
+	Endpoint *swarm.EndpointSpec `json:",omitempty"`
+	PullAuth []byte              `json:",omitempty"`
+	// Replaces is the task whose end this one, desired ready, waits for.
+	Replaces string `json:",omitempty"`
+	// StartAt is when the restart delay of a task desired ready is over.
+	StartAt time.Time `json:",omitzero"`
+}
+
+// Network is a network of the cluster.
+type Network struct {
+	swarm.Network
+}
+
+// Secret is a secret; its Spec.Data is always empty.
+type Secret struct {
+	swarm.Secret
+	// Sealed is the data under the cluster's data key.
+	Sealed []byte
+}
+
+// Config is a config, Spec.Data included.
+type Config struct {
+	swarm.Config
+}
+
+func (*Cluster) kind() Kind { return KindCluster }
+func (*Node) kind() Kind    { return KindNode }
+func (*Service) kind() Kind { return KindService }
+func (*Task) kind() Kind    { return KindTask }
+func (*Network) kind() Kind { return KindNetwork }
+func (*Secret) kind() Kind  { return KindSecret }
+func (*Config) kind() Kind  { return KindConfig }
+
+func (o *Cluster) id() string { return o.ID }
+func (o *Node) id() string    { return o.ID }
+func (o *Service) id() string { return o.ID }
+func (o *Task) id() string    { return o.ID }
+func (o *Network) id() string { return o.ID }
+func (o *Secret) id() string  { return o.ID }
+func (o *Config) id() string  { return o.ID }
+
+func (o *Cluster) name() string { return o.Spec.Name }
+func (o *Node) name() string    { return "" } // hostnames may repeat
+func (o *Service) name() string { return o.Spec.Name }
+func (o *Task) name() string    { return "" }
+func (o *Network) name() string { return o.Spec.Name }
+func (o *Secret) name() string  { return o.Spec.Name }
+func (o *Config) name() string  { return o.Spec.Name }
+
+func (o *Cluster) meta() *swarm.Meta { return &o.Meta }
+func (o *Node) meta() *swarm.Meta    { return &o.Meta }
+func (o *Service) meta() *swarm.Meta { return &o.Meta }
+func (o *Task) meta() *swarm.Meta    { return &o.Meta }
+func (o *Network) meta() *swarm.Meta { return &o.Meta }
+func (o *Secret) meta() *swarm.Meta  { return &o.Meta }
+func (o *Config) meta() *swarm.Meta  { return &o.Meta }
+
+func (o *Cluster) clone() Object { c := *o; return &c }
+func (o *Node) clone() Object    { c := *o; return &c }
+func (o *Service) clone() Object { c := *o; return &c }
+func (o *Task) clone() Object    { c := *o; return &c }
+func (o *Network) clone() Object { c := *o; return &c }
+func (o *Secret) clone() Object  { c := *o; return &c }
+func (o *Config) clone() Object  { c := *o; return &c }
+
+// decode reads an object from the log; its version is the entry's sequence.
+func decode(kind Kind, value []byte, seq uint64) (Object, error) {
+	var o Object
+	switch kind {
+	case KindCluster:
+		o = new(Cluster)
+	case KindNode:
+		o = new(Node)
+	case KindService:
+		o = new(Service)
+	case KindTask:
+		o = new(Task)
+	case KindNetwork:
+		o = new(Network)
+	case KindSecret:
+		o = new(Secret)
+	case KindConfig:
+		o = new(Config)
+	default:
+		return nil, fmt.Errorf("unknown kind %q", kind)
+	}
+	if err := json.Unmarshal(value, o); err != nil {
+		return nil, err
+	}
+	o.meta().Version.Index = seq
+	return o, nil
+}
