@@ -58,6 +58,9 @@ type Node struct {
 	Conditions []string `json:",omitempty"`
 	// NetworkAddrs are the node's own addresses, by network ID.
 	NetworkAddrs map[string]string `json:",omitempty"`
+	// DownAt is when Status.State became down, by the managers' clock: a task
+	// that has not been heard of for long enough is given up.
+	DownAt time.Time `json:",omitzero"`
 }
 
 // Service is a service.
@@ -71,6 +74,25 @@ type Service struct {
 	// PullAuth is the X-Registry-Auth that came with the spec, sealed.
 	PullAuth         []byte `json:",omitempty"`
 	PreviousPullAuth []byte `json:",omitempty"`
+	// Rollout is the latest rolling update's progress.
+	Rollout *Rollout `json:",omitempty"`
+}
+
+// Rollout is how far a rolling update, the one that UpdateStatus tells of, has
+// come: what the next leader cannot see from the tasks.
+type Rollout struct {
+	// SpecVersion is the spec that is being rolled out.
+	SpecVersion uint64
+	// Slots is how many were out of date at the start: failures are counted
+	// against them.
+	Slots int
+	// Failed are the tasks whose end counts as a failure of the update.
+	Failed []string `json:",omitempty"`
+	// SettledAt is when the last slot was done; the tasks are monitored for a
+	// while after it.
+	SettledAt time.Time `json:",omitzero"`
+	// Over says that the update has ended as completed.
+	Over bool `json:",omitempty"`
 }
 
 // Task is one attempt at running one slot of a service.
@@ -88,11 +110,22 @@ type Task struct {
 	Replaces string `json:",omitempty"`
 	// StartAt is when the restart delay of a task desired ready is over.
 	StartAt time.Time `json:",omitzero"`
+	// Rolled says that a rolling update made the task, to SpecVersion: how it
+	// fares decides how the update goes on.
+	Rolled bool `json:",omitempty"`
+	// AppliedAt is when the managers took in Status.State, and RunningAt when
+	// they took in that the task runs. Both are the managers' clock, while
+	// Status.Timestamp is the worker's.
+	AppliedAt time.Time `json:",omitzero"`
+	RunningAt time.Time `json:",omitzero"`
 }
 
 // Network is a network of the cluster.
 type Network struct {
 	swarm.Network
+	// NextAddr is where the search for a free address goes on: an address that
+	// was given back rests until all others have had their turn.
+	NextAddr string `json:",omitempty"`
 }
 
 // Secret is a secret; its Spec.Data is always empty.

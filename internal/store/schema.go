@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 
+	"github.com/docker/docker/api/types/swarm"
 	"github.com/hashicorp/go-memdb"
 )
 
@@ -11,7 +12,11 @@ const (
 	indexName    = "name"
 	indexService = "service"
 	indexNode    = "node"
+	indexNetwork = "network"
+	indexWaiting = "waiting"
 	prefix       = "_prefix" // memdb's suffix for a search by prefix
+
+	waiting = "waiting" // the only value of indexWaiting
 )
 
 var schema = func() *memdb.DBSchema {
@@ -25,6 +30,8 @@ var schema = func() *memdb.DBSchema {
 	tasks := s.Tables[string(KindTask)].Indexes
 	tasks[indexService] = index(indexService, false, func(o Object) string { return o.(*Task).ServiceID })
 	tasks[indexNode] = index(indexNode, false, func(o Object) string { return o.(*Task).NodeID })
+	tasks[indexWaiting] = index(indexWaiting, false, waitingTask)
+	tasks[indexNetwork] = &memdb.IndexSchema{Name: indexNetwork, AllowMissing: true, Indexer: networksIndexer{}}
 	return s
 }()
 
@@ -33,6 +40,31 @@ func searchName(o Object) string {
 		return n.Description.Hostname
 	}
 	return o.name()
+}
+
+// waitingTask tells the few tasks that have yet to be placed from the many that have.
+func waitingTask(o Object) string {
+	t := o.(*Task)
+	if Rank(t.Status.State) < Rank(swarm.TaskStateAssigned) && Rank(t.DesiredState) <= Rank(swarm.TaskStateComplete) {
+		return waiting
+	}
+	return ""
+}
+
+// networksIndexer indexes a task by every network that it has an attachment to.
+type networksIndexer struct{}
+
+func (networksIndexer) FromObject(raw any) (bool, [][]byte, error) {
+	t := raw.(*Task)
+	keys := make([][]byte, len(t.NetworksAttachments))
+	for i, a := range t.NetworksAttachments {
+		keys[i] = []byte(a.Network.ID + "\x00")
+	}
+	return len(keys) > 0, keys, nil
+}
+
+func (networksIndexer) FromArgs(args ...any) ([]byte, error) {
+	return indexer(nil).FromArgs(args...)
 }
 
 func index(name string, unique bool, of func(Object) string) *memdb.IndexSchema {

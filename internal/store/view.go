@@ -44,6 +44,13 @@ func OfService(id string) By { return By{index: indexService, args: []any{id}} }
 // OnNode selects tasks by node ID.
 func OnNode(id string) By { return By{index: indexNode, args: []any{id}} }
 
+// OnNetwork selects tasks by the ID of a network that they are attached to.
+func OnNetwork(id string) By { return By{index: indexNetwork, args: []any{id}} }
+
+// Waiting selects the tasks that are wanted and have yet to be allocated or
+// assigned to a node.
+func Waiting() By { return By{index: indexWaiting, args: []any{waiting}} }
+
 // Cluster is the cluster, or nil before there is one.
 func (v *View) Cluster() *Cluster {
 	if all := list[*Cluster](v, KindCluster, All()); len(all) > 0 {
