@@ -1,0 +1,92 @@
+package dispatcher
+
+import (
+	"time"
+
+	"orch/internal/bus"
+	"orch/internal/store"
+)
+
+// confirmWithin bounds how long a task's stop waits for nodes to confirm that it
+// is out of rotation. Swarm sleeps two seconds instead, always.
+const confirmWithin = time.Second
+
+// hold keeps a task running that should stop until nothing leads to it any more.
+type hold struct {
+	service string
+	node    string
+	until   time.Time
+	// waits is the message by which each node was told, by node.
+	waits map[string]uint64
+}
+
+// hold keeps the tasks that these changes take out of rotation.
+func (d *Dispatcher) hold(changes []store.Change) {
+	for _, c := range changes {
+		if c.Kind != store.KindTask || c.Old == nil {
+			continue
+		}
+		old, now := c.Old.(*store.Task), d.world.view.Task(c.ID())
+		if now == nil || !live(now) {
+			delete(d.holds, c.ID()) // over already: nothing to wait for
+			continue
+		}
+		if inRotation(old) && !inRotation(now) && len(now.NetworksAttachments) > 0 && d.holds[now.ID] == nil {
+			d.holds[now.ID] = &hold{service: now.ServiceID, node: now.NodeID, until: time.Now().Add(confirmWithin), waits: map[string]uint64{}}
+		}
+	}
+}
+
+// held says whether a task is kept from stopping.
+func (d *Dispatcher) held(task string) bool { return d.holds[task] != nil }
+
+// awaitConfirmation notes that a node was told of a service's new backends by
+// message seq.
+func (d *Dispatcher) awaitConfirmation(node string, seq uint64, told ...[]bus.Resource) {
+	for _, h := range d.holds {
+		for _, resources := range told {
+			for _, r := range resources {
+				if r.Kind == bus.KindService && r.ID == h.service && h.waits[node] == 0 {
+					h.waits[node] = seq
+				}
+			}
+		}
+	}
+}
+
+// release lets the tasks stop that every node has taken out of rotation.
+func (d *Dispatcher) release() {
+	for task, h := range d.holds {
+		if d.confirmed(h) {
+			d.let(task, h)
+		}
+	}
+}
+
+func (d *Dispatcher) confirmed(h *hold) bool {
+	for node, seq := range h.waits {
+		// A node without a session is not asked: it is lost, or it asks for
+		// its full set, which has the service as it is now.
+		if s := d.sessions[node]; s != nil && s.applied < seq {
+			return false
+		}
+	}
+	return true
+}
+
+// releaseOverdue lets the tasks stop whose nodes did not all confirm in time.
+func (d *Dispatcher) releaseOverdue() {
+	for task, h := range d.holds {
+		if time.Now().After(h.until) {
+			d.Log.Warn("a task stops before every node confirmed that it is out of rotation", "task", task, "waited", confirmWithin)
+			d.let(task, h)
+		}
+	}
+}
+
+func (d *Dispatcher) let(task string, h *hold) {
+	delete(d.holds, task)
+	if s := d.sessions[h.node]; s != nil {
+		d.send(h.node, s)
+	}
+}
