@@ -33,7 +33,7 @@ func (w *world) assigned(node string, held func(task string) bool) set {
 	out := set{}
 	nets := map[string]bool{}
 	for _, t := range w.view.Tasks(store.OnNode(node)) {
-		if stage(t.Status.State) < stage(swarm.TaskStateAssigned) {
+		if !t.Assigned() {
 			continue
 		}
 		desired := t.DesiredState

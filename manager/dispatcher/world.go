@@ -141,39 +141,13 @@ func addressChanged(c store.Change) bool {
 
 // live says that a task has, or is about to have, a container that runs.
 func live(t *store.Task) bool {
-	return t.NodeID != "" && stage(t.Status.State) >= stage(swarm.TaskStateAssigned) && stage(t.Status.State) <= stage(swarm.TaskStateRunning)
+	return t.Assigned() && !t.Ended()
 }
 
 // inRotation says that names, VIPs and ports lead to a task: it is healthy and
 // meant to stay.
 func inRotation(t *store.Task) bool {
 	return t.Status.State == swarm.TaskStateRunning && t.DesiredState == swarm.TaskStateRunning
-}
-
-// stage orders task states as they follow each other.
-// Source: swarmkit's api.TaskState numbers.
-func stage(s swarm.TaskState) int {
-	switch s {
-	case swarm.TaskStateNew:
-		return 0
-	case swarm.TaskStateAllocated:
-		return 32
-	case swarm.TaskStatePending:
-		return 64
-	case swarm.TaskStateAssigned:
-		return 192
-	case swarm.TaskStateAccepted:
-		return 256
-	case swarm.TaskStatePreparing:
-		return 320
-	case swarm.TaskStateReady:
-		return 384
-	case swarm.TaskStateStarting:
-		return 448
-	case swarm.TaskStateRunning:
-		return 512
-	}
-	return 576 // complete and beyond: it is over
 }
 
 // endpoints is where a service's names, VIPs and ports lead, nil if nowhere. A
