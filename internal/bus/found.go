@@ -1,0 +1,147 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"os"
+	"slices"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"orch/internal/identity"
+)
+
+// JetStream has a standalone and a clustered mode, and state does not pass from one
+// to the other. A manager is therefore clustered from its first day, and two
+// peculiarities of the server stand in the way of a cluster of one:
+//
+//   - It waits, before it takes part in an election, for a connection to some
+//     other server. The ghost is one: a leaf node in this process without
+//     JetStream, in an account of its own.
+//   - It expects a new cluster to have at least two members. So founding runs a
+//     second full server for a moment, and removes it again as one removes a dead
+//     manager. The size of one that results is on disk.
+
+// startGhost connects a leaf node to the server.
+func (s *Server) startGhost() (*server.Server, error) {
+	leaf := s.opts.LeafNode
+	remote := &url.URL{
+		Scheme: "nats-leaf", Host: fmt.Sprintf("%s:%d", leaf.Host, leaf.Port),
+		User: url.UserPassword(leaf.Username, leaf.Password),
+	}
+	ghost, err := server.NewServer(&server.Options{
+		ServerName: s.cfg.NodeID + "-ghost", DontListen: true, NoSigs: true,
+		LeafNode: server.LeafNodeOpts{Remotes: []*server.RemoteLeafOpts{{URLs: []*url.URL{remote}}}},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("configure the ghost: %w", err)
+	}
+	ghost.SetLogger(&natsLog{log: s.log.With("server", "ghost")}, false, false)
+	ghost.Start()
+	return ghost, nil
+}
+
+// found makes a consensus group of which this server is the only member.
+func (s *Server) found(ctx context.Context) error {
+	dir, err := os.MkdirTemp("", "orch-founding-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	second, err := s.startSecond(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { second.Shutdown(); second.WaitForShutdown() }()
+
+	err = s.await(ctx, "the founding pair to elect", func() (bool, error) {
+		peers := append(s.nats.JetStreamClusterPeers(), second.JetStreamClusterPeers()...)
+		return slices.Contains(peers, s.nats.Name()) && slices.Contains(peers, second.Name()), nil
+	})
+	if err != nil {
+		return err
+	}
+	return s.removePeer(ctx, second.Name())
+}
+
+func (s *Server) startSecond(dir string) (*server.Server, error) {
+	o := &server.Options{}
+	if err := o.ProcessConfigString(accounts); err != nil {
+		return nil, fmt.Errorf("configure the second founder: %w", err)
+	}
+	o.ServerName, o.NoSigs, o.DisableJetStreamBanner = s.cfg.NodeID+"-founder", true, true
+	o.JetStream, o.StoreDir = true, dir
+	// A server without a listener for clients makes no routes either; this one lets nobody in.
+	o.Host, o.Port = "127.0.0.1", server.RANDOM_PORT
+	o.CustomClientAuthentication = newAuth(s.cfg.ClusterID, s.log)
+	o.Cluster = server.ClusterOpts{
+		Name: clusterName, Host: "127.0.0.1", Port: server.RANDOM_PORT,
+		TLSConfig: s.cfg.RouteTLS, TLSTimeout: tlsTimeout,
+	}
+	o.Routes = []*url.URL{routeURL(fmt.Sprintf("%s:%d", localHost(s.opts.Cluster.Host), s.opts.Cluster.Port))}
+	second, err := server.NewServer(o)
+	if err != nil {
+		return nil, fmt.Errorf("configure the second founder: %w", err)
+	}
+	second.SetLogger(&natsLog{log: s.log.With("server", "founder")}, false, false)
+	second.Start()
+	return second, nil
+}
+
+// removePeer takes a server out of the consensus group.
+func (s *Server) removePeer(ctx context.Context, name string) error {
+	conn, err := s.connect(s.tokenSystem, s.cfg.NodeID+" system")
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	body, err := json.Marshal(server.JSApiMetaServerRemoveRequest{Server: name})
+	if err != nil {
+		return err
+	}
+	msg, err := conn.RequestWithContext(ctx, server.JSApiRemoveServer, body)
+	if err != nil {
+		return fmt.Errorf("remove manager %s: %w", name, err)
+	}
+	var resp server.JSApiMetaServerRemoveResponse
+	if err := json.Unmarshal(msg.Data, &resp); err != nil {
+		return fmt.Errorf("remove manager %s: %w", name, err)
+	}
+	if resp.Error != nil {
+		return fmt.Errorf("remove manager %s: %w", name, resp.Error)
+	}
+	return nil
+}
+
+// finishFounding makes the stream, and then the mark that says that the
+// directory holds a cluster: from here on nothing may be missing from it.
+func (s *Server) finishFounding(ctx context.Context) error {
+	js, err := jetstream.New(s.state)
+	if err != nil {
+		return fmt.Errorf("reach the cluster state: %w", err)
+	}
+	if _, err := js.CreateStream(ctx, streamConfig(1)); err != nil {
+		return fmt.Errorf("create the cluster state in %s: %w", s.cfg.Dir, err)
+	}
+	return identity.WriteFile(s.marker(), []byte(s.cfg.ClusterID+"\n"))
+}
+
+func streamConfig(replicas int) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:              StateStream,
+		Subjects:          []string{stateSubjects},
+		Storage:           jetstream.FileStorage,
+		Retention:         jetstream.LimitsPolicy,
+		MaxMsgsPerSubject: 1,
+		Replicas:          replicas,
+		// A read must never come from a replica that lags behind.
+		AllowDirect:        false,
+		AllowAtomicPublish: true,
+		// The lease and what is left of deleted keys end by themselves.
+		AllowMsgTTL: true,
+		DenyDelete:  true,
+	}
+}

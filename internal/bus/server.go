@@ -1,0 +1,323 @@
+package bus
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// maxPayload is the largest single message; the largest object of the
+	// state, a config of 1,000 KiB in JSON, is well below it.
+	maxPayload = 8 << 20
+	// maxPending is what may wait for one connection before the server drops it:
+	// the largest set of assignments must fit.
+	maxPending = 2 * maxMessage
+	// tlsTimeout is for both sides of a handshake, in seconds: generous, because a
+	// whole cluster may come back at once to one small machine.
+	tlsTimeout = 5
+	// pollEvery is how often the server is asked for what it has no event for.
+	pollEvery = 2 * time.Millisecond
+	// readyTimeout bounds the start when the context does not. An election of a
+	// lone server takes up to 9 s with the stock timing.
+	readyTimeout = 30 * time.Second
+)
+
+// ServerConfig is what a manager's server needs to know.
+type ServerConfig struct {
+	// NodeID is the server's name and its identity in the consensus: unique, and never given
+	// to another machine.
+	NodeID    string
+	ClusterID string
+	// Dir holds the state and nothing else.
+	Dir string
+	// ClientAddr and RouteAddr are host:port for workers and for other managers;
+	// port 0 takes a free one.
+	ClientAddr string
+	RouteAddr  string
+	// Routes are the route addresses of the other managers.
+	Routes []string
+	// ServerTLS must demand and verify certificates of the cluster, RouteTLS those
+	// of managers only, in both directions (package identity).
+	ServerTLS *tls.Config
+	RouteTLS  *tls.Config
+	// Founding makes a new cluster in a Dir that holds none. It has no effect on one that does.
+	Founding bool
+	Log      *slog.Logger
+}
+
+// Server is the embedded server of one manager.
+type Server struct {
+	cfg    ServerConfig
+	log    *slog.Logger
+	opts   *server.Options
+	nats   *server.Server
+	ghost  *server.Server
+	auth   *auth
+	lines  *natsLog
+	state  *nats.Conn
+	people *nats.Conn // the managers' side of the workers' account
+
+	tokenState, tokenManager, tokenWorker, tokenSystem string
+}
+
+// Start runs a manager's server and returns once the state can be written.
+func Start(ctx context.Context, cfg ServerConfig) (*Server, error) {
+	quickenElections()
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	s := &Server{cfg: cfg, log: cfg.Log}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
+	s.log = s.log.With("component", "bus")
+	if err := s.start(ctx); err != nil {
+		s.Shutdown(context.WithoutCancel(ctx))
+		return nil, err
+	}
+	s.lines.steady.Store(true)
+	return s, nil
+}
+
+func (s *Server) start(ctx context.Context) error {
+	founding, err := s.prepareDir()
+	if err != nil {
+		return err
+	}
+	if err := s.run(ctx); err != nil {
+		return s.explain(err)
+	}
+	if s.ghost, err = s.startGhost(); err != nil {
+		return err
+	}
+	if founding {
+		if err := s.found(ctx); err != nil {
+			return fmt.Errorf("found the cluster in %s: %w", s.cfg.Dir, err)
+		}
+	}
+	if err := s.await(ctx, "a leader of the cluster state", s.hasLeader); err != nil {
+		return s.explain(err)
+	}
+	if s.state, err = s.connect(s.tokenState, s.cfg.NodeID+" state"); err != nil {
+		return err
+	}
+	if s.people, err = s.connect(s.tokenManager, s.cfg.NodeID+" manager"); err != nil {
+		return err
+	}
+	if founding {
+		return s.finishFounding(ctx)
+	}
+	return s.checkState(ctx)
+}
+
+// run starts the server itself and waits until it accepts connections.
+func (s *Server) run(ctx context.Context) error {
+	s.auth = newAuth(s.cfg.ClusterID, s.log)
+	s.tokenState = s.auth.admit(local{account: accountState})
+	s.tokenManager = s.auth.admit(local{account: accountWorkers})
+	s.tokenWorker = s.auth.admit(local{account: accountWorkers, worker: s.cfg.NodeID})
+	s.tokenSystem = s.auth.admit(local{account: accountSystem})
+	var err error
+	if s.opts, err = s.options(); err != nil {
+		return err
+	}
+	if s.nats, err = server.NewServer(s.opts); err != nil {
+		return fmt.Errorf("configure the server: %w", err)
+	}
+	s.lines = &natsLog{log: s.log}
+	s.nats.SetLogger(s.lines, false, false)
+	s.auth.serve(s.nats)
+	s.nats.Start()
+	return s.await(ctx, "the listeners", func() (bool, error) {
+		if msg := s.lines.failure(); msg != "" {
+			return false, errors.New(msg)
+		}
+		// The server polls every 25 ms by itself if it is given longer than that.
+		return s.nats.ReadyForConnections(time.Millisecond), nil
+	})
+}
+
+// await polls until something of the server is so.
+func (s *Server) await(ctx context.Context, what string, done func() (bool, error)) error {
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		if ok, err := done(); ok || err != nil {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for %s: %w", what, ctx.Err())
+		}
+	}
+}
+
+func (s *Server) hasLeader() (bool, error) {
+	if s.nats.JetStreamIsLeader() {
+		return true, nil
+	}
+	// Another manager leads; this one must have caught up with it.
+	return len(s.cfg.Routes) > 0 && s.nats.JetStreamIsCurrent(), nil
+}
+
+// checkState refuses to go on with less than the cluster has acknowledged.
+func (s *Server) checkState(ctx context.Context) error {
+	js, err := jetstream.New(s.state)
+	if err != nil {
+		return fmt.Errorf("reach the cluster state: %w", err)
+	}
+	_, err = js.Stream(ctx, StateStream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return s.damaged(errors.New("the directory belongs to a cluster, but its state is missing or unreadable"))
+	}
+	if err != nil {
+		return fmt.Errorf("open the cluster state in %s: %w", s.cfg.Dir, err)
+	}
+	return nil
+}
+
+func (s *Server) damaged(err error) error {
+	return fmt.Errorf("open the cluster state in %s: %w; put the directory back from a backup, "+
+		"or remove it to begin anew or to join the other managers again", s.cfg.Dir, err)
+}
+
+func (s *Server) explain(err error) error {
+	return fmt.Errorf("start the cluster state in %s: %w; see that the disk is not full, that the directory "+
+		"is writable and that no other process uses it or its ports", s.cfg.Dir, err)
+}
+
+// connect makes a connection within the process.
+func (s *Server) connect(token, name string) (*nats.Conn, error) {
+	conn, err := nats.Connect("", nats.InProcessServer(s.nats), nats.Token(token), nats.Name(name),
+		nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond),
+		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) { logAsync(s.log, sub, err) }))
+	if err != nil {
+		return nil, fmt.Errorf("connect to the embedded server: %w", err)
+	}
+	return conn, nil
+}
+
+func logAsync(log *slog.Logger, sub *nats.Subscription, err error) {
+	if sub != nil {
+		log = log.With("subject", sub.Subject)
+	}
+	log.Warn("bus connection", "err", err)
+}
+
+// State is the connection to the cluster state.
+func (s *Server) State() *nats.Conn { return s.state }
+
+// Workers is the managers' connection among the workers.
+func (s *Server) Workers() *nats.Conn { return s.people }
+
+// ClientAddr is where workers connect, RouteAddr where managers do.
+func (s *Server) ClientAddr() string { return s.nats.Addr().String() }
+
+// RouteAddr is where other managers connect.
+func (s *Server) RouteAddr() string { return s.nats.ClusterAddr().String() }
+
+// Revoke refuses the certificates of exactly these nodes from now on and cuts
+// their connections. Every manager must do so: a worker that one refuses tries the next.
+func (s *Server) Revoke(nodes []string) {
+	for _, id := range s.auth.revoke(nodes) {
+		// An error means that the connection is gone already.
+		_ = s.nats.DisconnectClientByID(id)
+	}
+}
+
+// Shutdown ends the server cleanly: leadership is handed over, files are
+// flushed and closed. It gives up waiting when the context ends.
+func (s *Server) Shutdown(ctx context.Context) error {
+	if s.lines != nil {
+		s.lines.steady.Store(false)
+	}
+	for _, conn := range []*nats.Conn{s.people, s.state} {
+		if conn != nil {
+			conn.Close()
+		}
+	}
+	var ended sync.WaitGroup
+	for _, n := range []*server.Server{s.ghost, s.nats} {
+		if n != nil {
+			ended.Go(func() { n.Shutdown(); n.WaitForShutdown() })
+		}
+	}
+	done := make(chan struct{})
+	go func() { ended.Wait(); close(done) }()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("stop the bus: %w", ctx.Err())
+	}
+}
+
+// prepareDir says whether a cluster is to be founded in the directory, and
+// proves that it can be written to durably.
+func (s *Server) prepareDir() (founding bool, err error) {
+	if err := os.MkdirAll(s.cfg.Dir, 0o700); err != nil {
+		return false, s.explain(err)
+	}
+	if err := probe(s.cfg.Dir); err != nil {
+		return false, s.explain(err)
+	}
+	_, err = os.Stat(s.marker())
+	switch {
+	case err == nil:
+		return false, nil
+	case !errors.Is(err, os.ErrNotExist):
+		return false, s.explain(err)
+	case s.cfg.Founding:
+		// Of an earlier attempt that did not reach its end nothing was acknowledged, and a
+		// half-made consensus group would never elect.
+		return true, os.RemoveAll(filepath.Join(s.cfg.Dir, server.JetStreamStoreDir))
+	default:
+		return false, s.damaged(errors.New("it holds no cluster"))
+	}
+}
+
+func (s *Server) marker() string { return filepath.Join(s.cfg.Dir, "founded") }
+
+// probe writes as much as a small transaction and takes it away again.
+func probe(dir string) error {
+	f, err := os.CreateTemp(dir, ".probe.*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	if _, err := f.Write(make([]byte, 64<<10)); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// reserve replaces port 0: the server's own address must be known before it starts.
+func reserve(addr string) (host string, port int, err error) {
+	tcp, err := net.ResolveTCPAddr("tcp", addr)
+	if err != nil {
+		return "", 0, err
+	}
+	host, _, err = net.SplitHostPort(addr)
+	if err != nil || tcp.Port != 0 {
+		return host, tcp.Port, err
+	}
+	l, err := net.ListenTCP("tcp", tcp)
+	if err != nil {
+		return "", 0, err
+	}
+	defer l.Close()
+	return host, l.Addr().(*net.TCPAddr).Port, nil
+}
