@@ -3,12 +3,15 @@ package bus
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"orch/internal/identity"
@@ -24,6 +27,10 @@ import (
 //   - It expects a new cluster to have at least two members. So founding runs a
 //     second full server for a moment, and removes it again as one removes a dead
 //     manager. The size of one that results is on disk.
+
+// removeTry is how long one request to remove a server waits; it is answered
+// within milliseconds or not at all.
+const removeTry = 300 * time.Millisecond
 
 // startGhost connects a leaf node to the server.
 func (s *Server) startGhost() (*server.Server, error) {
@@ -91,27 +98,44 @@ func (s *Server) startSecond(dir string) (*server.Server, error) {
 	return second, nil
 }
 
-// removePeer takes a server out of the consensus group.
+// removePeer takes a server out of the consensus group. A request that nobody
+// answers is repeated: the leader may have changed, or have been the one removed.
 func (s *Server) removePeer(ctx context.Context, name string) error {
 	conn, err := s.connect(s.tokenSystem, s.cfg.NodeID+" system")
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
+	for {
+		err := requestRemoval(ctx, conn, name)
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return fmt.Errorf("remove manager %s: %w", name, err)
+		case !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, nats.ErrNoResponders):
+			return fmt.Errorf("remove manager %s: %w", name, err)
+		}
+	}
+}
+
+func requestRemoval(ctx context.Context, conn *nats.Conn, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, removeTry)
+	defer cancel()
 	body, err := json.Marshal(server.JSApiMetaServerRemoveRequest{Server: name})
 	if err != nil {
 		return err
 	}
 	msg, err := conn.RequestWithContext(ctx, server.JSApiRemoveServer, body)
 	if err != nil {
-		return fmt.Errorf("remove manager %s: %w", name, err)
+		return err
 	}
 	var resp server.JSApiMetaServerRemoveResponse
 	if err := json.Unmarshal(msg.Data, &resp); err != nil {
-		return fmt.Errorf("remove manager %s: %w", name, err)
+		return err
 	}
-	if resp.Error != nil {
-		return fmt.Errorf("remove manager %s: %w", name, resp.Error)
+	if resp.Error != nil && resp.Error.ErrCode != uint16(server.JSClusterServerNotMemberErr) {
+		return resp.Error
 	}
 	return nil
 }

@@ -1,0 +1,265 @@
+// Package jslog is the replicated log of the state over JetStream: one stream
+// with one message per key, whose sequence is the order of all writes.
+//
+// It owns the forms in which batches, deletions, the fence and the lease of the leader stand in the
+// stream, and the meaning of the server's errors. It never keeps state: what it
+// returns comes from the stream, and it decides nothing about what is written.
+//
+// A commit of one key is a plain publish that expects the key's last sequence; a
+// larger one, or one with a fence, is an atomic batch. A follower reads an ordered consumer and puts batches
+// together again by the headers that the server keeps on their messages.
+package jslog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+
+	"orch/internal/bus"
+	"orch/internal/store"
+)
+
+const (
+	// LeaseKey says who leads. It and fenceKey are not part of what followers see.
+	LeaseKey = "leader"
+	// fenceKey is written first in every fenced batch: a message can carry only one
+	// expectation, and this one's is that of the epoch.
+	fenceKey = "fence"
+
+	// commitTimeout covers an election among the managers and then some.
+	commitTimeout = 6 * time.Second
+	// retryEvery is the pause before a write is tried again that was refused
+	// without having been looked at.
+	retryEvery = 5 * time.Millisecond
+	// noLeaderEvery is the same while there is no leader to look at it.
+	noLeaderEvery = 50 * time.Millisecond
+	// forgetAfter is when the trace of a deleted key leaves the stream. A follower that
+	// is further behind than that starts from nothing anyway.
+	forgetAfter = 24 * time.Hour
+
+	batchID     = "Nats-Batch-Id"
+	batchSeq    = "Nats-Batch-Sequence"
+	batchCommit = "Nats-Batch-Commit"
+	// operation marks a deletion, as in NATS' key-value stores, so that its tools
+	// show one.
+	operation = "KV-Operation"
+	deletion  = "DEL"
+)
+
+// Error codes of the server.
+const (
+	codeWrongSequence   = 10071 // an expectation does not hold
+	codeInFlight        = 10164 // another write to the key is under way: says nothing about the expectation
+	codeIncompleteBatch = 10176 // the leader changed within the batch
+)
+
+// Log implements store.Log.
+type Log struct {
+	conn   *nats.Conn
+	js     jetstream.JetStream
+	stream jetstream.Stream
+	// fenced holds a token while a fenced batch is under way: the server refuses a second one
+	// that expects the same key.
+	fenced chan struct{}
+}
+
+var _ store.Log = (*Log)(nil)
+
+// Open is the log on a manager's connection to the state, whose stream exists.
+func Open(ctx context.Context, conn *nats.Conn) (*Log, error) {
+	js, err := jetstream.New(conn)
+	if err != nil {
+		return nil, fmt.Errorf("open the cluster state: %w", err)
+	}
+	stream, err := js.Stream(ctx, bus.StateStream)
+	if err != nil {
+		return nil, fmt.Errorf("open the cluster state: %w", err)
+	}
+	return &Log{conn: conn, js: js, stream: stream, fenced: make(chan struct{}, 1)}, nil
+}
+
+// Commit implements store.Log. While the managers elect a leader it waits.
+func (l *Log) Commit(ctx context.Context, b store.Batch) (uint64, error) {
+	if len(b.Ops) == 0 || len(b.Ops) > store.MaxBatch {
+		return 0, fmt.Errorf("commit a batch of %d operations: the limit is %d", len(b.Ops), store.MaxBatch)
+	}
+	if b.Epoch != 0 {
+		select {
+		case l.fenced <- struct{}{}:
+			defer func() { <-l.fenced }()
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+	within, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	seq, err := l.commit(within, b)
+	if err != nil && ctx.Err() != nil {
+		return 0, ctx.Err()
+	}
+	return seq, err
+}
+
+func (l *Log) commit(ctx context.Context, b store.Batch) (uint64, error) {
+	for {
+		seq, err := l.publish(ctx, b)
+		pause := time.Duration(0)
+		var refused *jetstream.APIError
+		switch {
+		case err == nil:
+			return seq, nil
+		case errors.Is(err, nats.ErrNoResponders):
+			pause = noLeaderEvery // nobody has seen the commit
+		case !errors.As(err, &refused):
+			return 0, unavailable(err)
+		case refused.ErrorCode == codeWrongSequence:
+			forgotten, err := l.mismatch(ctx, &b, refused)
+			if !forgotten {
+				return 0, err
+			}
+		case refused.ErrorCode == codeInFlight, refused.ErrorCode == codeIncompleteBatch:
+			pause = retryEvery
+		default:
+			return 0, unavailable(err)
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return 0, unavailable(err)
+		}
+	}
+}
+
+func unavailable(err error) error { return fmt.Errorf("%w (%w)", store.ErrUnavailable, err) }
+
+// mismatch finds out which expectation did not hold. One that was of a deleted key
+// which the stream has forgotten since is corrected in b, for another try.
+func (l *Log) mismatch(ctx context.Context, b *store.Batch, refused *jetstream.APIError) (forgotten bool, err error) {
+	if b.Epoch != 0 {
+		epoch, err := l.last(ctx, store.EpochKey)
+		if err != nil {
+			return false, unavailable(err)
+		}
+		if epoch.seq != b.Epoch {
+			return false, store.ErrFenced
+		}
+	}
+	if !strings.HasSuffix(refused.Description, ": 0") {
+		return false, store.ErrConflict
+	}
+	ops := append([]store.Op(nil), b.Ops...)
+	for i, op := range ops {
+		if op.Expect == 0 || op.Key == store.EpochKey {
+			continue
+		}
+		now, err := l.last(ctx, op.Key)
+		if err != nil {
+			return false, unavailable(err)
+		}
+		if now.seq == 0 {
+			ops[i].Expect, forgotten = 0, true
+		}
+	}
+	b.Ops = ops
+	if !forgotten {
+		return false, store.ErrConflict
+	}
+	return true, nil
+}
+
+// publish sends the batch once.
+func (l *Log) publish(ctx context.Context, b store.Batch) (uint64, error) {
+	msgs := make([]*nats.Msg, 0, len(b.Ops)+1)
+	if b.Epoch != 0 {
+		fence := message(fenceKey, []byte{}, 0)
+		expect(fence, b.Epoch)
+		fence.Header.Set(jetstream.ExpectedLastSubjSeqSubjHeader, bus.StateSubject(store.EpochKey))
+		msgs = append(msgs, fence)
+	}
+	for _, op := range b.Ops {
+		m := message(op.Key, op.Value, forgetAfter)
+		expect(m, op.Expect)
+		msgs = append(msgs, m)
+	}
+	if len(msgs) > 1 {
+		mark(msgs)
+		for _, m := range msgs[:len(msgs)-1] {
+			if err := l.conn.PublishMsg(m); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return l.request(ctx, msgs[len(msgs)-1])
+}
+
+// message writes a key; value nil deletes it and leaves a trace for a while, by
+// which followers learn of it.
+func message(key string, value []byte, trace time.Duration) *nats.Msg {
+	m := nats.NewMsg(bus.StateSubject(key))
+	m.Data = value
+	if value == nil {
+		m.Header.Set(operation, deletion)
+		m.Header.Set(jetstream.MsgTTLHeader, trace.String())
+	}
+	return m
+}
+
+func expect(m *nats.Msg, seq uint64) {
+	m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(seq, 10))
+}
+
+// mark makes one atomic batch of the messages.
+func mark(msgs []*nats.Msg) {
+	id := nuid.Next()
+	for i, m := range msgs {
+		m.Header.Set(batchID, id)
+		m.Header.Set(batchSeq, strconv.Itoa(i+1))
+	}
+	msgs[len(msgs)-1].Header.Set(batchCommit, "1")
+}
+
+// request sends a message and reads the server's acknowledgement. An error that
+// is a *jetstream.APIError means that nothing was written.
+func (l *Log) request(ctx context.Context, m *nats.Msg) (uint64, error) {
+	resp, err := l.conn.RequestMsgWithContext(ctx, m)
+	if err != nil {
+		return 0, err
+	}
+	var ack struct {
+		Error *jetstream.APIError `json:"error"`
+		Seq   uint64              `json:"seq"`
+	}
+	if err := json.Unmarshal(resp.Data, &ack); err != nil {
+		return 0, fmt.Errorf("read the acknowledgement of a write: %w", err)
+	}
+	if ack.Error != nil {
+		return 0, ack.Error
+	}
+	return ack.Seq, nil
+}
+
+// written is a key's last write; seq 0 means that there is none.
+type written struct {
+	seq     uint64
+	value   []byte
+	deleted bool
+}
+
+func (l *Log) last(ctx context.Context, key string) (written, error) {
+	m, err := l.stream.GetLastMsgForSubject(ctx, bus.StateSubject(key))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return written{}, nil
+	}
+	if err != nil {
+		return written{}, fmt.Errorf("read %s: %w", key, err)
+	}
+	return written{seq: m.Sequence, value: m.Data, deleted: m.Header.Get(operation) == deletion}, nil
+}
