@@ -118,6 +118,15 @@ type Task struct {
 	// Status.Timestamp is the worker's.
 	AppliedAt time.Time `json:",omitzero"`
 	RunningAt time.Time `json:",omitzero"`
+	// Failures are the latest failures in the slot with the task's spec, so
+	// that they count longer than the tasks that failed are kept.
+	Failures []Failure `json:",omitempty"`
+}
+
+// Failure is a task's that failed on a node.
+type Failure struct {
+	Node string
+	At   time.Time
 }
 
 // Network is a network of the cluster.
