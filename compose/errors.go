@@ -1,0 +1,75 @@
+package compose
+
+import (
+	"fmt"
+	"strings"
+)
+
+// FailedError is a deploy that cannot succeed as it is: a task fails again and again, an update was paused or rolled back.
+type FailedError struct {
+	Stack    string
+	Failures []Failure
+	// Outcome says what became of the stack: "rolled back", "left as it is for inspection" …
+	Outcome string
+}
+
+// NotHealthyError is a deploy that was applied but did not become healthy before its timeout.
+type NotHealthyError struct {
+	Stack    string
+	After    string
+	Failures []Failure
+	Outcome  string
+}
+
+// Failure is what is known about one service that keeps a deploy from succeeding.
+type Failure struct {
+	Service string   `json:"service"`
+	Task    string   `json:"task,omitempty"` // web.2, with its id
+	Node    string   `json:"node,omitempty"`
+	Reason  string   `json:"reason"`
+	Health  string   `json:"health,omitempty"` // output of the last health check
+	Logs    []string `json:"logs,omitempty"`   // last lines
+}
+
+func (f Failure) String() string {
+	var b strings.Builder
+	b.WriteString(f.Service)
+	if f.Task != "" {
+		fmt.Fprintf(&b, " (task %s", f.Task)
+		if f.Node != "" {
+			fmt.Fprintf(&b, " on %s", f.Node)
+		}
+		b.WriteString(")")
+	}
+	b.WriteString(": " + f.Reason)
+	if f.Health != "" {
+		b.WriteString("\n  last health check: " + strings.ReplaceAll(f.Health, "\n", "\n    "))
+	}
+	if len(f.Logs) > 0 {
+		b.WriteString("\n  last log lines:\n    " + strings.Join(f.Logs, "\n    "))
+	}
+	return b.String()
+}
+
+func (e *FailedError) Error() string {
+	return fmt.Sprintf("deploy of stack %s failed%s%s", e.Stack, outcome(e.Outcome), failures(e.Failures))
+}
+
+func (e *NotHealthyError) Error() string {
+	return fmt.Sprintf("stack %s is deployed but not healthy after %s%s%s", e.Stack, e.After, outcome(e.Outcome), failures(e.Failures))
+}
+
+func outcome(s string) string {
+	if s == "" {
+		return ""
+	}
+	return " (" + s + ")"
+}
+
+func failures(list []Failure) string {
+	var b strings.Builder
+	for _, f := range list {
+		b.WriteString("\n" + f.String())
+	}
+	return b.String()
+}

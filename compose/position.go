@@ -1,0 +1,241 @@
+package compose
+
+import (
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/compose-spec/compose-go/v2/types"
+	"go.yaml.in/yaml/v3"
+)
+
+// LoadError is an error with its place in a compose file. Line and Column are 0 where they are not known.
+type LoadError struct {
+	File   string
+	Line   int
+	Column int
+	Key    string
+	Text   string
+
+	err error
+}
+
+func (e *LoadError) Error() string {
+	place := e.File
+	if e.Line > 0 {
+		place += fmt.Sprintf(":%d", e.Line)
+	}
+	if e.Column > 0 {
+		place += fmt.Sprintf(":%d", e.Column)
+	}
+	text := e.Text
+	if e.Key != "" {
+		text = e.Key + ": " + text
+	}
+	if place == "" {
+		return text
+	}
+	return place + ": " + text
+}
+
+func (e *LoadError) Unwrap() error { return e.err }
+
+var (
+	yamlPlace     = regexp.MustCompile(`(?:line |L)(\d+)(?:[,.] ?(?:column |C)(\d+))?:? *`)
+	schemaText    = regexp.MustCompile(`(?s)^validating (.+?): ((?:services|networks|volumes|secrets|configs|models|jobs|include|name|x-)\S*|) ?(.*)$`)
+	unknownKeys   = regexp.MustCompile(`^additional properties (.+) not allowed$`)
+	quoted        = regexp.MustCompile(`'([^']+)'`)
+	interpolation = regexp.MustCompile(`(?s)^error while interpolating (\S+): (.*)$`)
+	keyPrefix     = regexp.MustCompile(`(?s)^((?:services|networks|volumes|secrets|configs)\.[^\s:]+):? (.*)$`)
+	servicePrefix = regexp.MustCompile(`(?s)^service "([^"]+)" (.*)$`)
+)
+
+// locate gives compose-go's error a file, line, column and key as far as its text says which.
+func locate(err error, files []types.ConfigFile) error {
+	text := err.Error()
+	if f, rest, ok := cutParse(text, files); ok {
+		e := &LoadError{File: display(f), Text: strings.TrimPrefix(rest, "yaml: "), err: err}
+		if m := yamlPlace.FindStringSubmatch(rest); m != nil {
+			e.Line, _ = strconv.Atoi(m[1])
+			e.Column, _ = strconv.Atoi(m[2])
+			e.Text = strings.TrimSpace(strings.Replace(e.Text, m[0], "", 1))
+		}
+		return e
+	}
+	e := &LoadError{Text: text, err: err}
+	if m := schemaText.FindStringSubmatch(text); m != nil {
+		e.File, e.Key, e.Text = display(m[1]), m[2], m[3]
+		if u := unknownKeys.FindStringSubmatch(e.Text); u != nil {
+			e.Key, e.Text = unknownKey(e.Key, u[1])
+		}
+	} else if m := interpolation.FindStringSubmatch(text); m != nil {
+		e.Key, e.Text = m[1], m[2]
+	} else if m := keyPrefix.FindStringSubmatch(text); m != nil {
+		e.Key, e.Text = m[1], m[2]
+	} else if m := servicePrefix.FindStringSubmatch(text); m != nil {
+		e.Key, e.Text = "services."+m[1], m[2]
+	}
+	if len(files) == 1 && e.File == "" {
+		e.File = display(files[0].Filename)
+	}
+	if e.Key != "" {
+		if at := newPositions(files).find(e.Key); at.line > 0 {
+			e.File, e.Line, e.Column = at.file, at.line, at.column
+		}
+	}
+	return e
+}
+
+// cutParse finds the file that compose-go's "failed to parse" names.
+func cutParse(text string, files []types.ConfigFile) (file, rest string, ok bool) {
+	rest, ok = strings.CutPrefix(text, "failed to parse ")
+	if !ok {
+		if strings.HasPrefix(text, "yaml: ") || strings.HasPrefix(text, "go-yaml") {
+			return files[0].Filename, text, true
+		}
+		return "", "", false
+	}
+	for _, f := range files {
+		if after, ok := strings.CutPrefix(rest, f.Filename+": "); ok {
+			return f.Filename, after, true
+		}
+	}
+	file, rest, _ = strings.Cut(rest, ": ")
+	return file, rest, true
+}
+
+// unknownKey names a key that the schema does not know, and the known one that was probably meant.
+func unknownKey(parent, names string) (key, text string) {
+	name := names
+	if m := quoted.FindStringSubmatch(names); m != nil {
+		name = m[1]
+	}
+	key = name
+	if parent != "" {
+		key = parent + "." + name
+	}
+	if near := nearest(name, siblings(parent)); near != "" {
+		return key, fmt.Sprintf("unknown key; did you mean %q?", near)
+	}
+	return key, "unknown key"
+}
+
+// nearest is the candidate within a third of the name's length in edits, the closest first; "" if there is none.
+func nearest(name string, candidates []string) string {
+	best, bestDistance := "", max(len(name)/3, 1)+1
+	for _, c := range candidates {
+		if d := distance(name, c); d < bestDistance {
+			best, bestDistance = c, d
+		}
+	}
+	return best
+}
+
+// distance counts the insertions, deletions, replacements and swaps of neighbours between a and b.
+func distance(a, b string) int {
+	rows := make([][]int, len(a)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+		rows[i][0] = i
+	}
+	for j := range rows[0] {
+		rows[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			d := min(rows[i-1][j]+1, rows[i][j-1]+1, rows[i-1][j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				d = min(d, rows[i-2][j-2]+1)
+			}
+			rows[i][j] = d
+		}
+	}
+	return rows[len(a)][len(b)]
+}
+
+type position struct {
+	file         string
+	line, column int
+}
+
+// positions finds keys in the files that were read. It is built only when there is something to report.
+type positions []struct {
+	file string
+	root *yaml.Node
+}
+
+func newPositions(files []types.ConfigFile) positions {
+	var p positions
+	for _, f := range files {
+		var doc yaml.Node
+		if yaml.Unmarshal(f.Content, &doc) != nil || len(doc.Content) == 0 {
+			continue // the loader has said so, or a later document of the stream is at fault
+		}
+		p = append(p, struct {
+			file string
+			root *yaml.Node
+		}{display(f.Filename), doc.Content[0]})
+	}
+	return p
+}
+
+// find gives the place of a key path, or of its nearest parent that is written out, in the last file that has most of it.
+func (p positions) find(key string) position {
+	var best position
+	bestDepth := 0
+	path := strings.Split(key, ".")
+	for _, f := range slices.Backward(p) {
+		depth, n := descend(f.root, path)
+		if depth > bestDepth {
+			best, bestDepth = position{f.file, n.Line, n.Column}, depth
+		}
+	}
+	return best
+}
+
+// descend follows path as far as it is there; keys may contain dots, so the longest match of a key wins.
+func descend(n *yaml.Node, path []string) (depth int, at *yaml.Node) {
+	at = n
+	for depth < len(path) {
+		if n.Kind == yaml.AliasNode {
+			n = n.Alias
+		}
+		if n.Kind != yaml.MappingNode {
+			return depth, at
+		}
+		step, value := 0, n
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			parts := strings.Count(n.Content[i].Value, ".") + 1
+			if depth+parts <= len(path) && n.Content[i].Value == strings.Join(path[depth:depth+parts], ".") && parts > step {
+				step, at, value = parts, n.Content[i], n.Content[i+1]
+			}
+		}
+		if step == 0 {
+			return depth, at
+		}
+		n, depth = value, depth+step
+	}
+	return depth, at
+}
+
+// display shortens a path below the working directory, as compilers do.
+func display(file string) string {
+	if file == "-" {
+		return "<stdin>"
+	}
+	wd, err := filepath.Abs(".")
+	if err != nil {
+		return file
+	}
+	if rel, err := filepath.Rel(wd, file); err == nil && !strings.HasPrefix(rel, "..") {
+		return rel
+	}
+	return file
+}

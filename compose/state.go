@@ -1,0 +1,146 @@
+package compose
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/network"
+	"github.com/docker/docker/api/types/swarm"
+	"golang.org/x/sync/errgroup"
+
+	"orch/internal/extra"
+)
+
+// state is what a server has, as far as a plan for one stack is concerned.
+type state struct {
+	orch     bool // the server is orch, not Docker's own swarm mode
+	nodes    int
+	networks []network.Summary // all: services refer to them by id, and external ones have no label
+	secrets  []swarm.Secret
+	configs  []swarm.Config
+	services []swarm.Service // of the stack
+}
+
+func stackFilter(stack string) filters.Args {
+	return filters.NewArgs(filters.Arg("label", LabelNamespace+"="+stack))
+}
+
+// observe reads everything that a plan needs, at once.
+func observe(ctx context.Context, cli Client, stack string) (*state, error) {
+	s := &state{}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		v, err := cli.ServerVersion(ctx)
+		for _, c := range v.Components {
+			s.orch = s.orch || c.Name == "orch"
+		}
+		return wrap(err, "read the server's version")
+	})
+	g.Go(func() error {
+		nodes, err := cli.NodeList(ctx, swarm.NodeListOptions{})
+		s.nodes = len(nodes)
+		return wrap(err, "list nodes")
+	})
+	g.Go(func() (err error) {
+		s.networks, err = cli.NetworkList(ctx, network.ListOptions{})
+		return wrap(err, "list networks")
+	})
+	g.Go(func() (err error) {
+		s.secrets, err = cli.SecretList(ctx, swarm.SecretListOptions{})
+		return wrap(err, "list secrets")
+	})
+	g.Go(func() (err error) {
+		s.configs, err = cli.ConfigList(ctx, swarm.ConfigListOptions{})
+		return wrap(err, "list configs")
+	})
+	g.Go(func() (err error) {
+		s.services, err = cli.ServiceList(ctx, swarm.ServiceListOptions{Filters: stackFilter(stack)})
+		return wrap(err, "list services")
+	})
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(s.services, func(a, b swarm.Service) int { return strings.Compare(a.Spec.Name, b.Spec.Name) })
+	return s, nil
+}
+
+func wrap(err error, doing string) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+func (s *state) service(name string) *swarm.Service {
+	for i := range s.services {
+		if s.services[i].Spec.Name == name {
+			return &s.services[i]
+		}
+	}
+	return nil
+}
+
+func (s *state) hasNetwork(name string) bool {
+	return slices.ContainsFunc(s.networks, func(n network.Summary) bool { return n.Name == name })
+}
+
+func (s *state) secretID(name string) string {
+	for _, o := range s.secrets {
+		if o.Spec.Name == name {
+			return o.ID
+		}
+	}
+	return ""
+}
+
+func (s *state) configID(name string) string {
+	for _, o := range s.configs {
+		if o.Spec.Name == name {
+			return o.ID
+		}
+	}
+	return ""
+}
+
+func (s *state) networkNames() map[string]string {
+	names := map[string]string{}
+	for _, n := range s.networks {
+		names[n.ID] = n.Name
+	}
+	return names
+}
+
+// warnTarget says what this server will not do with the stack: a real Swarm knows nothing of orch's extras, and several
+// nodes do not share a directory.
+func (p *Plan) warnTarget() {
+	for _, s := range p.want.Services {
+		c := s.Spec.TaskTemplate.ContainerSpec
+		if !p.have.orch && c.Labels[extra.Label] != "" {
+			e, err := extra.FromLabels(c.Labels)
+			if err == nil && !e.IsZero() {
+				var names []string
+				for _, f := range flatten(e) {
+					name, _, _ := strings.Cut(strings.TrimPrefix(f.path, "."), ".")
+					name, _, _ = strings.Cut(name, "[")
+					if !slices.Contains(names, name) && name != "imageID" {
+						names = append(names, name)
+					}
+				}
+				if len(names) > 0 {
+					p.Warnings = append(p.Warnings, Warning{Key: "services." + s.Key, Text: "the server is Docker's swarm mode, which lacks and ignores: " + strings.Join(names, ", ")})
+				}
+			}
+		}
+		if p.have.nodes > 1 {
+			for _, m := range c.Mounts {
+				if m.Type == "bind" {
+					p.Warnings = append(p.Warnings, Warning{Key: "services." + s.Key + ".volumes",
+						Text: fmt.Sprintf("%s is a directory of the node that a task runs on, and there are %d nodes", m.Source, p.have.nodes)})
+				}
+			}
+		}
+	}
+}
