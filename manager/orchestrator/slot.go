@@ -81,8 +81,9 @@ func (s *slot) live() (live []*task) {
 	return live
 }
 
+// running says that a task of the slot runs, and is to go on.
 func (s *slot) running() bool {
-	return slices.ContainsFunc(s.tasks, func(t *task) bool { return t.Status.State == swarm.TaskStateRunning })
+	return slices.ContainsFunc(s.live(), func(t *task) bool { return t.Status.State == swarm.TaskStateRunning })
 }
 
 // newest is the slot's last attempt that was not taken away, or nil.
