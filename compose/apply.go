@@ -2,7 +2,15 @@ package compose
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
+)
+
+// What ends a rollout early, beside the context.
+var (
+	errFailed  = errors.New("a service cannot become healthy")
+	errTimeout = errors.New("timeout")
 )
 
 // Options say how to apply a plan.
@@ -13,6 +21,8 @@ type Options struct {
 	Detach bool
 	// NoRollback leaves a failed deploy as it is.
 	NoRollback bool
+	// ResolveImages asks the registry for the digest of each image, so that every node runs the same one.
+	ResolveImages bool
 	// RegistryAuth is passed on with the services whose image needs it: Docker's X-Registry-Auth for an image.
 	RegistryAuth func(image string) string
 	// Progress is called for every event, from one goroutine.
@@ -58,5 +68,31 @@ type Result struct {
 // healthy, *NotHealthyError when it did not in time, and the context's error when it was cancelled: the rollout then goes
 // on without being watched.
 func Apply(ctx context.Context, cli Client, plan *Plan, o Options) (*Result, error) {
-	return nil, nil
+	if o.Timeout == 0 {
+		o.Timeout = DefaultTimeout
+	}
+	began := time.Now()
+	waiting, cancel := context.WithTimeoutCause(ctx, o.Timeout, errTimeout)
+	defer cancel()
+	r := newRollout(cli, plan, o)
+	if err := r.prepare(waiting); err != nil {
+		return nil, err
+	}
+	err := r.run(waiting)
+	switch {
+	case err == nil:
+	case errors.Is(err, errFailed):
+		failures := r.diagnose(ctx)
+		return nil, &FailedError{Stack: plan.Stack, Failures: failures, Outcome: r.undo(ctx)}
+	case errors.Is(err, errTimeout):
+		return nil, &NotHealthyError{Stack: plan.Stack, After: o.Timeout.String(), Failures: r.diagnose(ctx), Outcome: "left as it is: it may still become healthy"}
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("stopped watching the deploy of stack %s, which goes on: %w", plan.Stack, ctx.Err())
+	default:
+		return nil, err
+	}
+	if err := r.cleanUp(ctx); err != nil {
+		return nil, err
+	}
+	return &Result{Stack: plan.Stack, Changed: r.changed(), Took: time.Since(began), Detached: o.Detach}, nil
 }

@@ -50,7 +50,7 @@ type Change struct {
 	id string
 }
 
-// Plan is the difference between a stack as wanted and as it is. It is not written to: Apply takes it as it is.
+// Plan is the difference between a stack as wanted and as it is. It can be applied once.
 type Plan struct {
 	Stack    string    `json:"stack"`
 	Changes  []Change  `json:"changes"`
