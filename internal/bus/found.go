@@ -150,7 +150,37 @@ func (s *Server) finishFounding(ctx context.Context) error {
 	if _, err := js.CreateStream(ctx, streamConfig(1)); err != nil {
 		return fmt.Errorf("create the cluster state in %s: %w", s.cfg.Dir, err)
 	}
+	// The consensus group would make a stream that is lost anew, and empty.
+	if _, err := js.Publish(ctx, StateSubject(FoundedKey), []byte(s.cfg.ClusterID)); err != nil {
+		return fmt.Errorf("write the cluster state in %s: %w", s.cfg.Dir, err)
+	}
 	return identity.WriteFile(s.marker(), []byte(s.cfg.ClusterID+"\n"))
+}
+
+// checkState refuses to go on with less than the cluster has acknowledged.
+func (s *Server) checkState(ctx context.Context) error {
+	js, err := jetstream.New(s.state)
+	if err != nil {
+		return fmt.Errorf("reach the cluster state: %w", err)
+	}
+	lost := errors.New("the directory belongs to a cluster, but its state is missing or unreadable")
+	stream, err := js.Stream(ctx, StateStream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return s.damaged(lost)
+	}
+	if err != nil {
+		return fmt.Errorf("open the cluster state in %s: %w", s.cfg.Dir, err)
+	}
+	m, err := stream.GetLastMsgForSubject(ctx, StateSubject(FoundedKey))
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return s.damaged(lost)
+	case err != nil:
+		return fmt.Errorf("open the cluster state in %s: %w", s.cfg.Dir, err)
+	case string(m.Data) != s.cfg.ClusterID:
+		return s.damaged(fmt.Errorf("it is the state of cluster %s, not of %s", m.Data, s.cfg.ClusterID))
+	}
+	return nil
 }
 
 func streamConfig(replicas int) jetstream.StreamConfig {

@@ -191,8 +191,8 @@ type Beat struct {
 }
 
 // LogRequest asks a worker for the logs of one task's container. The worker
-// answers with a stream of LogChunk to the request's reply inbox, at most
-// Window unacknowledged, the last with EOF or Err.
+// answers with a stream of LogChunk, the last with EOF or Err, and never has more
+// than a few on their way that have not been read.
 type LogRequest struct {
 	TaskID     string
 	Stdout     bool

@@ -7,14 +7,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 const (
@@ -172,22 +169,6 @@ func (s *Server) hasLeader() (bool, error) {
 	return len(s.cfg.Routes) > 0 && s.nats.JetStreamIsCurrent(), nil
 }
 
-// checkState refuses to go on with less than the cluster has acknowledged.
-func (s *Server) checkState(ctx context.Context) error {
-	js, err := jetstream.New(s.state)
-	if err != nil {
-		return fmt.Errorf("reach the cluster state: %w", err)
-	}
-	_, err = js.Stream(ctx, StateStream)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return s.damaged(errors.New("the directory belongs to a cluster, but its state is missing or unreadable"))
-	}
-	if err != nil {
-		return fmt.Errorf("open the cluster state in %s: %w", s.cfg.Dir, err)
-	}
-	return nil
-}
-
 func (s *Server) damaged(err error) error {
 	return fmt.Errorf("open the cluster state in %s: %w; put the directory back from a backup, "+
 		"or remove it to begin anew or to join the other managers again", s.cfg.Dir, err)
@@ -262,46 +243,6 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("stop the bus: %w", ctx.Err())
 	}
-}
-
-// prepareDir says whether a cluster is to be founded in the directory, and
-// proves that it can be written to durably.
-func (s *Server) prepareDir() (founding bool, err error) {
-	if err := os.MkdirAll(s.cfg.Dir, 0o700); err != nil {
-		return false, s.explain(err)
-	}
-	if err := probe(s.cfg.Dir); err != nil {
-		return false, s.explain(err)
-	}
-	_, err = os.Stat(s.marker())
-	switch {
-	case err == nil:
-		return false, nil
-	case !errors.Is(err, os.ErrNotExist):
-		return false, s.explain(err)
-	case s.cfg.Founding:
-		// Of an earlier attempt that did not reach its end nothing was acknowledged, and a
-		// half-made consensus group would never elect.
-		return true, os.RemoveAll(filepath.Join(s.cfg.Dir, server.JetStreamStoreDir))
-	default:
-		return false, s.damaged(errors.New("it holds no cluster"))
-	}
-}
-
-func (s *Server) marker() string { return filepath.Join(s.cfg.Dir, "founded") }
-
-// probe writes as much as a small transaction and takes it away again.
-func probe(dir string) error {
-	f, err := os.CreateTemp(dir, ".probe.*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	defer f.Close()
-	if _, err := f.Write(make([]byte, 64<<10)); err != nil {
-		return err
-	}
-	return f.Sync()
 }
 
 // reserve replaces port 0: the server's own address must be known before it starts.

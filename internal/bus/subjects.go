@@ -19,6 +19,9 @@ const (
 	StateStream   = "ORCH"
 	stateSubjects = "state.>"
 	statePrefix   = "state."
+
+	// FoundedKey holds the cluster's ID from the first moment on: a state without it has been lost.
+	FoundedKey = "founded"
 )
 
 // StateSubject is where the value of a key of the state lives.

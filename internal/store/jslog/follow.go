@@ -137,7 +137,9 @@ type assembler struct {
 func (a *assembler) add(m arrival) error {
 	a.gap = a.gap || m.entry.Seq != a.last+1
 	a.last = m.entry.Seq
-	if m.entry.Key != LeaseKey && m.entry.Key != fenceKey {
+	switch m.entry.Key {
+	case LeaseKey, fenceKey, bus.FoundedKey: // not the store's
+	default:
 		a.held = append(a.held, m.entry)
 	}
 	switch {

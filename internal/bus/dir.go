@@ -1,0 +1,49 @@
+package bus
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// prepareDir says whether a cluster is to be founded in the directory, and
+// proves that it can be written to durably.
+func (s *Server) prepareDir() (founding bool, err error) {
+	if err := os.MkdirAll(s.cfg.Dir, 0o700); err != nil {
+		return false, s.explain(err)
+	}
+	if err := probe(s.cfg.Dir); err != nil {
+		return false, s.explain(err)
+	}
+	_, err = os.Stat(s.marker())
+	switch {
+	case err == nil:
+		return false, nil
+	case !errors.Is(err, os.ErrNotExist):
+		return false, s.explain(err)
+	case s.cfg.Founding:
+		// Of an earlier attempt that did not reach its end nothing was acknowledged, and a
+		// half-made consensus group would never elect.
+		return true, os.RemoveAll(filepath.Join(s.cfg.Dir, server.JetStreamStoreDir))
+	default:
+		return false, s.damaged(errors.New("it holds no cluster"))
+	}
+}
+
+func (s *Server) marker() string { return filepath.Join(s.cfg.Dir, "founded") }
+
+// probe writes as much as a small transaction and takes it away again.
+func probe(dir string) error {
+	f, err := os.CreateTemp(dir, ".probe.*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	if _, err := f.Write(make([]byte, 64<<10)); err != nil {
+		return err
+	}
+	return f.Sync()
+}
