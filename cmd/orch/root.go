@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+const longHelp = `orch runs compose applications on one machine or many, with Docker Swarm's API and model.
+
+  orch init                        make this machine a cluster of one
+  orch deploy -c compose.yml       build, roll out, wait until healthy
+  orch ps                          what runs, and what is wrong
+
+Any Docker client works with the same cluster: DOCKER_HOST=unix://` + defaultSocket + ` docker service ls
+
+Exit codes: 0 done, 1 failed, 2 wrong usage (and for plan: there are changes), 3 deployed but not healthy in time.`
+
+// main runs one command line and returns its exit code.
+func (a *app) main(ctx context.Context, args []string) int {
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitDone
+	}
+	code := exitCode(err)
+	if text := a.explain(ctx, err); text != "" {
+		fmt.Fprintln(a.err, "orch: "+text)
+	}
+	if code == exitUsage && !errors.As(err, new(codeError)) {
+		fmt.Fprintln(a.err, "See 'orch "+strings.TrimSpace(commandPath(root, args)+" --help'"))
+	}
+	return code
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use: "orch", Short: "Compose applications on one machine or many", Long: longHelp, Version: version,
+		SilenceErrors: true, SilenceUsage: true,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usagef("unknown command %q", args[0])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetVersionTemplate("orch {{.Version}}\n")
+	root.PersistentFlags().StringVarP(&a.hostFlag, "host", "H", "", "API endpoint (default $ORCH_HOST, else "+defaultHost+")")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%w", err) })
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
+	root.AddGroup(&cobra.Group{ID: "stack", Title: "Applications:"}, &cobra.Group{ID: "cluster", Title: "Cluster:"})
+	for _, c := range []*cobra.Command{
+		a.deployCmd(), a.planCmd(), a.lsCmd(), a.servicesCmd(), a.psCmd(), a.logsCmd(), a.execCmd(),
+		a.scaleCmd(), a.restartCmd(), a.rollbackCmd(), a.rmCmd(), a.configCmd(), a.secretCmd(), a.networkCmd(), a.inspectCmd(), a.eventsCmd(),
+	} {
+		c.GroupID = "stack"
+		root.AddCommand(c)
+	}
+	for _, c := range []*cobra.Command{a.initCmd(), a.joinCmd(), a.leaveCmd(), a.tokenCmd(), a.nodeCmd(), a.infoCmd(), a.daemonCmd()} {
+		c.GroupID = "cluster"
+		root.AddCommand(c)
+	}
+	root.AddCommand(a.versionCmd())
+	usageErrors(root)
+	return root
+}
+
+// usageErrors makes a wrong number of arguments a usage error like any other.
+func usageErrors(cmd *cobra.Command) {
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(c *cobra.Command, args []string) error {
+			if err := check(c, args); err != nil {
+				return usagef("%w", err)
+			}
+			return nil
+		}
+	}
+	for _, c := range cmd.Commands() {
+		usageErrors(c)
+	}
+}
+
+// commandPath is the part of args that names a command.
+func commandPath(root *cobra.Command, args []string) string {
+	c, _, err := root.Find(args)
+	if err != nil || c == root {
+		return ""
+	}
+	return strings.TrimPrefix(c.CommandPath(), "orch ")
+}
