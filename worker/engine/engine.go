@@ -21,6 +21,8 @@ import (
 var (
 	ErrNotFound = errors.New("not found")
 	ErrConflict = errors.New("conflict")
+	// ErrUnavailable says that the engine did not answer: whether it did what it was told is not known.
+	ErrUnavailable = errors.New("the engine does not answer")
 )
 
 // Engine is what a task runs on. Every method is safe for concurrent use and ends with its context.

@@ -169,3 +169,13 @@ func isTmpfs(dir string) bool {
 	var fs unix.Statfs_t
 	return unix.Statfs(dir, &fs) == nil && fs.Type == unix.TMPFS_MAGIC
 }
+
+// Whole says that all n files of a task are there.
+func (s *Store) Whole(task string, n int) bool {
+	for i := range n {
+		if _, err := os.Lstat(filepath.Join(s.dir, task, strconv.Itoa(i))); err != nil {
+			return false
+		}
+	}
+	return true
+}

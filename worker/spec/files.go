@@ -115,3 +115,14 @@ func owner(id string) (int, error) {
 	}
 	return n, nil
 }
+
+// FileCount is how many files the task's secrets and configs are.
+func (t Task) FileCount() int {
+	n := len(t.Spec.Secrets)
+	for _, r := range t.Spec.Configs {
+		if r.File != nil {
+			n++
+		}
+	}
+	return n
+}

@@ -3,17 +3,20 @@ package docker
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/events"
 	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/client"
 	"github.com/docker/docker/pkg/stdcopy"
 	"github.com/docker/go-connections/nat"
 
@@ -145,10 +148,18 @@ func plain(err error) error {
 		e.is = append(e.is, engine.ErrNotFound)
 	case cerrdefs.IsConflict(err):
 		e.is = append(e.is, engine.ErrConflict)
+	case unavailable(err):
+		e.is = append(e.is, engine.ErrUnavailable, err)
 	default:
 		e.is = append(e.is, err)
 	}
 	return e
+}
+
+// unavailable says that the connection failed, or ended before the answer.
+func unavailable(err error) bool {
+	return client.IsErrConnectionFailed(err) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 func sorted(m nat.PortMap) []nat.Port {

@@ -1,0 +1,189 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/docker/docker/api/types/swarm"
+	"golang.org/x/sync/errgroup"
+
+	"orch/internal/bus"
+	"orch/worker/engine"
+	"orch/worker/files"
+)
+
+// Managers is the connection to the managers: bus.WorkerConn, or a fake in tests.
+type Managers interface {
+	Session(context.Context, bus.Session) (bus.Assignments, error)
+	Next(context.Context) (bus.Assignments, error)
+	Reconnected() <-chan struct{}
+	Beat(context.Context, bus.Beat) (bus.Reply, error)
+	Report(context.Context, bus.Report) (bus.Reply, error)
+}
+
+// Network is the node's part of the cluster's networks: package network, or none in tests.
+type Network interface {
+	// Apply puts names, VIPs and ports in force.
+	Apply(ctx context.Context, networks []bus.Network, services []bus.Service) error
+	// Ensure makes a network exist on the engine and returns the engine's name of it.
+	Ensure(context.Context, bus.Network) (string, error)
+	// DNS are the resolvers of a task on the networks.
+	DNS(networks []string) []string
+	// Attach brings a container that has just started into the networks, Detach one that has ended out.
+	Attach(ctx context.Context, task, container string, pid int, networks []string) error
+	Detach(task string)
+	// Conditions are what the node cannot do, UsedSubnets what is routed on it already.
+	Conditions() []string
+	UsedSubnets() []string
+}
+
+// Config is what an agent needs.
+type Config struct {
+	NodeID    string
+	ClusterID string
+	// Dir holds the last assignments, RunDir the secrets in use (a tmpfs is mounted there).
+	Dir, RunDir string
+	// Address is where other nodes reach this one.
+	Address string
+	TLSInfo swarm.TLSInfo
+
+	Engine   engine.Engine
+	Network  Network
+	Managers Managers
+	Log      *slog.Logger
+}
+
+// Agent runs the tasks of one node.
+type Agent struct {
+	Config
+	files  *files.Store
+	images *images
+	link   *link
+	saver  *saver
+	inbox  chan func()
+	life   context.Context // Run's; steps end with it
+	steps  errgroup.Group
+
+	// What follows belongs to Run's goroutine.
+	tasks map[string]*task
+	set   set
+	// found are containers of tasks that no manager has confirmed or denied yet, by task.
+	found map[string]engine.State
+	// confirmed says that the set is the managers', and not the one from disk.
+	confirmed bool
+	engineUp  bool
+	slots     int // how many more bounded steps may run
+	starts    []*task
+	creates   []*task
+	outbox    outbox
+	rotation  rotation
+	unsaved   bool
+	waiting   map[string][]chan string // for the container of a task, by task
+}
+
+// inboxDepth lets senders go on while the agent is busy with a batch.
+const inboxDepth = 256
+
+// New is an agent that goes on from what is saved in its directory.
+func New(ctx context.Context, cfg Config) (*Agent, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	cfg.Log = cfg.Log.With("component", "worker")
+	a := &Agent{
+		Config: cfg, files: files.New(cfg.RunDir), images: newImages(cfg.Engine, cfg.Log), inbox: make(chan func(), inboxDepth),
+		tasks: map[string]*task{}, set: newSet(), found: map[string]engine.State{}, slots: parallel,
+		waiting: map[string][]chan string{}, outbox: outbox{statuses: map[string]bus.TaskStatus{}},
+	}
+	a.saver = newSaver(cfg.Dir)
+	a.link = newLink(cfg, a.describe, func(ctx context.Context, set bus.Assignments) { a.post(ctx, func() { a.assign(set) }) })
+	saved, err := a.saver.load()
+	if err != nil {
+		// The managers have it all; only a start without them is lost.
+		a.Log.Warn("the saved assignments cannot be used", "err", err)
+	}
+	if saved.Set.Cluster == cfg.ClusterID {
+		a.restore(saved)
+	}
+	return a, ctx.Err()
+}
+
+// Run works until the context ends. Containers run on after it.
+func (a *Agent) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	a.life = ctx
+	g.Go(func() error { return a.watch(ctx) })
+	g.Go(func() error { return a.link.run(ctx) })
+	g.Go(func() error { return a.saver.run(ctx) })
+	g.Go(func() error { a.loop(ctx); return nil })
+	err := g.Wait()
+	_ = a.steps.Wait() // steps hand their errors to the loop
+	if err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("run the worker: %w", err)
+	}
+	return nil
+}
+
+// loop owns the tasks. It takes what has come in as one batch, so that a burst of events costs one report.
+func (a *Agent) loop(ctx context.Context) {
+	a.applyRotation() // that of the saved set
+	for {
+		select {
+		case do := <-a.inbox:
+			do()
+		case <-ctx.Done():
+			return
+		}
+		for more := true; more; {
+			select {
+			case do := <-a.inbox:
+				do()
+			default:
+				more = false
+			}
+		}
+		a.dispatch()
+		a.report()
+		if a.unsaved {
+			a.unsaved = false
+			a.saver.save(a.snapshot())
+		}
+	}
+}
+
+// post hands something to the loop.
+func (a *Agent) post(ctx context.Context, do func()) {
+	select {
+	case a.inbox <- do:
+	case <-ctx.Done():
+	}
+}
+
+// later hands something to the loop in a while.
+func (a *Agent) later(d time.Duration, do func()) {
+	a.steps.Go(func() error {
+		t := time.NewTimer(d)
+		defer t.Stop()
+		select {
+		case <-t.C:
+			a.post(a.life, do)
+		case <-a.life.Done():
+		}
+		return nil
+	})
+}
+
+// call runs something on the loop and waits for it.
+func (a *Agent) call(ctx context.Context, do func()) error {
+	done := make(chan struct{})
+	a.post(ctx, func() { do(); close(done) })
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,197 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/singleflight"
+
+	"orch/worker/engine"
+)
+
+// Swarm pulls before every start and falls back to what is there. So does the agent, with three exceptions that keep its
+// promise (a tag that moved is noticed) without its price:
+//
+//   - an image that was built or loaded here is not in a registry; asking one for it would at best cost time, and at
+//     worst run what a stranger has put there under that name;
+//   - tasks that start together share one pull, and for pullFresh after it;
+//   - a registry that did not answer is not waited for again until registryPause has gone by, and never longer than
+//     pullPatience when the image is there.
+const (
+	pullFresh     = 10 * time.Second
+	pullPatience  = 3 * time.Second
+	registryPause = time.Minute
+	// pullLimit bounds a pull that is waited for because the image is not there.
+	pullLimit = 30 * time.Minute
+)
+
+// Policies of a compose file; the empty one is Swarm's.
+const (
+	pullAlways  = "always"
+	pullNever   = "never"
+	pullMissing = "missing"
+	pullAbsent  = "if_not_present"
+	pullBuild   = "build"
+	pullRefresh = "refresh"
+)
+
+// want is an image that a task needs.
+type want struct {
+	ref, auth string
+	policy    string
+	after     time.Duration // the age at which the refresh policy pulls
+}
+
+// images brings images to the node.
+type images struct {
+	engine engine.Engine
+	log    *slog.Logger
+	pulls  singleflight.Group
+
+	mu     sync.Mutex // guards what follows
+	pulled map[string]time.Time
+	silent map[string]time.Time // registries that did not answer, and when
+}
+
+func newImages(e engine.Engine, log *slog.Logger) *images {
+	return &images{engine: e, log: log, pulled: map[string]time.Time{}, silent: map[string]time.Time{}}
+}
+
+// how says what to do about an image: whether to pull, and whether the task may start without.
+type how struct{ pull, optional bool }
+
+// decide is the rule. It is pure: there is whether the image is local, now the time.
+func decide(w want, local engine.Image, there bool, now time.Time) how {
+	switch w.policy {
+	case pullAlways:
+		return how{pull: true}
+	case pullNever:
+		return how{}
+	case pullMissing, pullAbsent, pullBuild:
+		return how{pull: !there}
+	case pullRefresh:
+		return how{pull: !there || now.Sub(local.Tagged) > w.after, optional: there}
+	}
+	if !there {
+		return how{pull: true}
+	}
+	return how{pull: local.Pulled && !pinned(w.ref), optional: true}
+}
+
+// pinned says that a name can only ever mean one image.
+func pinned(ref string) bool {
+	if _, err := digest.Parse(ref); err == nil {
+		return true
+	}
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		return false
+	}
+	_, ok := named.(reference.Canonical)
+	return ok
+}
+
+// ensure brings an image here as its policy has it.
+func (i *images) ensure(ctx context.Context, w want) error {
+	local, err := i.engine.Image(ctx, w.ref)
+	if err != nil && !errors.Is(err, engine.ErrNotFound) {
+		return err
+	}
+	there := err == nil
+	h := decide(w, local, there, time.Now())
+	if !h.pull {
+		return err // that it is not there, or nothing
+	}
+	if h.optional && i.recent(w.ref) {
+		return nil
+	}
+	patience := pullLimit
+	if h.optional {
+		patience = pullPatience
+	}
+	err = i.pull(ctx, w, patience)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case h.optional:
+		i.log.Warn("the image was not pulled; its local copy is used", "image", w.ref, "err", err)
+		return nil
+	case there || errors.Is(err, engine.ErrUnavailable):
+		return fmt.Errorf("pull %s: %w", w.ref, err)
+	}
+	return fmt.Errorf("No such image: %s (%w)", w.ref, err) //nolint:staticcheck // begins with Swarm's text
+}
+
+// recent says that an image has just been pulled, or that its registry has just not answered.
+func (i *images) recent(ref string) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return time.Since(i.pulled[ref]) < pullFresh || time.Since(i.silent[registry(ref)]) < registryPause
+}
+
+// pull waits for a pull. It goes on when nobody waits any more: the next task will be glad of it.
+func (i *images) pull(ctx context.Context, w want, patience time.Duration) error {
+	done := i.pulls.DoChan(w.ref+"\x00"+w.auth, func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pullLimit)
+		defer cancel()
+		err := i.engine.Pull(ctx, w.ref, w.auth)
+		i.note(w.ref, err)
+		return nil, err
+	})
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case r := <-done:
+		return r.Err
+	case <-timer.C:
+		i.note(w.ref, errSlow)
+		return errSlow
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+var errSlow = errors.New("the registry does not answer in time")
+
+// note remembers what a pull has shown of an image and its registry.
+func (i *images) note(ref string, err error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	switch {
+	case err == nil:
+		i.pulled[ref] = time.Now()
+		delete(i.silent, registry(ref))
+	case unreachable(err):
+		i.silent[registry(ref)] = time.Now()
+	}
+}
+
+// unreachable tells a registry that cannot be reached from one that refuses. dockerd hands on only the text.
+func unreachable(err error) bool {
+	if errors.Is(err, errSlow) {
+		return true
+	}
+	for _, sign := range []string{"dial tcp", "no such host", "i/o timeout", "Client.Timeout", "connection refused", "request canceled while waiting"} {
+		if strings.Contains(err.Error(), sign) {
+			return true
+		}
+	}
+	return false
+}
+
+func registry(ref string) string {
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		return ref
+	}
+	return reference.Domain(named)
+}

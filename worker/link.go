@@ -1,0 +1,223 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/docker/docker/api/types/swarm"
+	"golang.org/x/sync/errgroup"
+
+	"orch/internal/bus"
+)
+
+const (
+	// askLimit bounds one request to the managers.
+	askLimit = 5 * time.Second
+	// askPause and askPauseMax are the first and the longest wait before the managers are asked again.
+	askPause    = 50 * time.Millisecond
+	askPauseMax = time.Second
+	// heartbeatDefault holds until the managers name another.
+	heartbeatDefault = time.Second
+)
+
+// position is a place in the managers' sequence of assignments.
+type position struct{ epoch, seq uint64 }
+
+// link keeps the session with the managers: it asks for the full set, puts increments in order,
+// and asks again when one is missing. It owns the sequence, and nothing else.
+type link struct {
+	Config
+	log      *slog.Logger
+	describe func(context.Context) (bus.Session, error)
+	deliver  func(context.Context, bus.Assignments)
+
+	applied atomic.Pointer[position] // the last that is in force
+	kick    chan struct{}            // applied has moved: say so now
+	again   chan struct{}            // the node's description may have changed
+	self    atomic.Pointer[swarm.NodeDescription]
+}
+
+func newLink(cfg Config, describe func(context.Context) (bus.Session, error), deliver func(context.Context, bus.Assignments)) *link {
+	l := &link{
+		Config: cfg, log: cfg.Log, describe: describe, deliver: deliver,
+		kick: make(chan struct{}, 1), again: make(chan struct{}, 1),
+	}
+	l.applied.Store(&position{})
+	l.self.Store(&swarm.NodeDescription{})
+	return l
+}
+
+// node is the node's description as it was last told to the managers.
+func (l *link) node() swarm.NodeDescription { return *l.self.Load() }
+
+// redescribe has the managers told again what the node is like, if it changed.
+func (l *link) redescribe() { signal(l.again) }
+
+// confirm tells the managers what is in force.
+func (l *link) confirm(p position) {
+	l.applied.Store(&p)
+	signal(l.kick)
+}
+
+func signal(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+// run keeps a session until the context ends.
+func (l *link) run(ctx context.Context) error {
+	increments := make(chan bus.Assignments, inboxDepth)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return l.listen(ctx, increments) })
+	g.Go(func() error {
+		pause, said := askPause, false
+		for ctx.Err() == nil {
+			err := l.session(ctx, increments)
+			if err == nil {
+				pause, said = askPause, false
+				continue
+			}
+			if !said && ctx.Err() == nil {
+				l.log.Warn("no session with the managers; tasks run on", "err", err)
+			}
+			said = true
+			select {
+			case <-time.After(pause):
+			case <-l.Managers.Reconnected():
+			case <-ctx.Done():
+			}
+			pause = min(2*pause, askPauseMax)
+		}
+		return nil
+	})
+	return g.Wait()
+}
+
+func (l *link) listen(ctx context.Context, to chan<- bus.Assignments) error {
+	for {
+		m, err := l.Managers.Next(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		select {
+		case to <- m:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// session asks for the full set and follows it until it must be asked for again; an error says that it could not be.
+func (l *link) session(ctx context.Context, increments <-chan bus.Assignments) error {
+	s, err := l.describeNode(ctx)
+	if err != nil {
+		return err
+	}
+	for len(increments) > 0 { // of an earlier session
+		<-increments
+	}
+	ask, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	full, err := l.Managers.Session(ask, s)
+	if err != nil {
+		return err
+	}
+	l.deliver(ctx, full)
+	l.follow(ctx, full, increments)
+	return nil
+}
+
+func (l *link) describeNode(ctx context.Context) (bus.Session, error) {
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	s, err := l.describe(ctx)
+	if err == nil {
+		l.self.Store(&s.Description)
+	}
+	return s, err
+}
+
+// follow hands on increments, and beats, until one is missing or the managers know no session.
+func (l *link) follow(ctx context.Context, full bus.Assignments, increments <-chan bus.Assignments) {
+	at := position{full.Epoch, full.Seq}
+	period := full.Heartbeat
+	if period <= 0 {
+		period = heartbeatDefault
+	}
+	beat := time.NewTicker(period)
+	defer beat.Stop()
+	behind := uint64(0) // the last number that a beat has heard of and that has not come
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case m := <-increments:
+			switch {
+			case m.Epoch < at.epoch || m.Epoch == at.epoch && m.Seq <= at.seq:
+				continue // of an earlier session
+			case m.Epoch != at.epoch || m.Seq != at.seq+1:
+				return
+			}
+			at.seq = m.Seq
+			l.deliver(ctx, m)
+			if m.Heartbeat > 0 && m.Heartbeat != period {
+				period = m.Heartbeat
+				beat.Reset(period)
+			}
+		case <-l.Managers.Reconnected():
+			return
+		case <-l.again:
+			if l.changed(ctx) {
+				return
+			}
+		case <-l.kick:
+			if !l.beat(ctx, at, &behind) {
+				return
+			}
+		case <-beat.C:
+			if !l.beat(ctx, at, &behind) {
+				return
+			}
+		}
+	}
+}
+
+// beat says that the node is alive, and whether the session still stands.
+func (l *link) beat(ctx context.Context, at position, behind *uint64) bool {
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	b := bus.Beat{Node: l.NodeID, Epoch: at.epoch}
+	if p := l.applied.Load(); p.epoch == at.epoch {
+		b.Applied = p.seq
+	}
+	reply, err := l.Managers.Beat(ctx, b)
+	switch {
+	case reply.Err != "" || errors.Is(err, context.DeadlineExceeded):
+		return false
+	case err != nil:
+		return true // nobody leads now; who does next will not know the session
+	case reply.Epoch != at.epoch:
+		return false
+	case *behind > at.seq:
+		return false // heard of a beat ago, and still not here
+	}
+	*behind = reply.Seq
+	return true
+}
+
+// changed says whether the node is not what the managers were told.
+func (l *link) changed(ctx context.Context) bool {
+	before := l.node()
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	now, err := l.describe(ctx)
+	return err == nil && !sameNode(before, now.Description)
+}

@@ -1,0 +1,60 @@
+package worker
+
+import (
+	"context"
+	"time"
+
+	"orch/internal/bus"
+)
+
+// reportAgain is the pause before statuses are sent again that the managers did not take.
+const reportAgain = 200 * time.Millisecond
+
+// outbox holds the statuses that the managers do not have yet, the last of each task. One report is
+// under way at a time; what comes in meanwhile goes with the next.
+type outbox struct {
+	statuses map[string]bus.TaskStatus
+	busy     bool
+}
+
+func (o *outbox) add(t bus.Task) {
+	o.statuses[t.ID] = bus.TaskStatus{TaskID: t.ID, Status: t.Status}
+}
+
+func (o *outbox) gone(t bus.Task) {
+	o.statuses[t.ID] = bus.TaskStatus{TaskID: t.ID, Status: t.Status, Gone: true}
+}
+
+// report sends what is in the outbox. Nothing is sent before the first session: its answer may know better.
+func (a *Agent) report() {
+	if a.outbox.busy || len(a.outbox.statuses) == 0 || !a.confirmed {
+		return
+	}
+	sent := a.outbox.statuses
+	a.outbox.statuses, a.outbox.busy = map[string]bus.TaskStatus{}, true
+	r := bus.Report{Node: a.NodeID, Statuses: sortedValues(sent)}
+	p := a.link.applied.Load()
+	r.Epoch, r.Applied = p.epoch, p.seq
+	a.steps.Go(func() error {
+		ctx, cancel := context.WithTimeout(a.life, askLimit)
+		defer cancel()
+		_, err := a.Managers.Report(ctx, r)
+		if err == nil {
+			a.post(a.life, func() { a.outbox.busy = false })
+			return nil
+		}
+		a.Log.Debug("the managers did not take a report", "err", err)
+		a.later(reportAgain, func() { a.returned(sent) })
+		return nil
+	})
+}
+
+// returned puts back what was not taken, unless there is newer.
+func (a *Agent) returned(sent map[string]bus.TaskStatus) {
+	a.outbox.busy = false
+	for id, s := range sent {
+		if _, newer := a.outbox.statuses[id]; !newer {
+			a.outbox.statuses[id] = s
+		}
+	}
+}
