@@ -203,7 +203,7 @@ func (s *Server) State() *nats.Conn { return s.state }
 // Workers is the managers' connection among the workers.
 func (s *Server) Workers() *nats.Conn { return s.people }
 
-// ClientAddr is where workers connect, RouteAddr where managers do.
+// ClientAddr is where workers connect.
 func (s *Server) ClientAddr() string { return s.nats.Addr().String() }
 
 // RouteAddr is where other managers connect.

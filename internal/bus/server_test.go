@@ -2,9 +2,11 @@ package bus_test
 
 import (
 	"context"
+	"flag"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -15,7 +17,13 @@ import (
 	"orch/internal/bus/bustest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if flag.Lookup("test.fuzz").Value.String() != "" {
+		os.Exit(m.Run()) // the fuzzer's own goroutines would count as leaks
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func TestStateSurvivesRestart(t *testing.T) {
 	c := bustest.New(t)
@@ -79,7 +87,8 @@ func TestStartRefuses(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, "not a directory"},
-		"a full disk": {func(t *testing.T, cfg *bus.ServerConfig) { cfg.Dir = "/dev/full/state" }, "not a directory"},
+		"a full disk":          {func(t *testing.T, cfg *bus.ServerConfig) { fill(t, cfg.Dir) }, "no space left"},
+		"another cluster's ID": {func(t *testing.T, cfg *bus.ServerConfig) { bustest.Stop(t, start(t, *cfg)); cfg.ClusterID = "other" }, "of cluster " + bustest.ClusterID},
 		"state that is gone": {func(t *testing.T, cfg *bus.ServerConfig) {
 			bustest.Stop(t, start(t, *cfg))
 			if err := os.RemoveAll(filepath.Join(cfg.Dir, "jetstream", "ORCH")); err != nil {
@@ -100,6 +109,19 @@ func TestStartRefuses(t *testing.T) {
 			}
 		})
 	}
+}
+
+// fill makes a directory a file system with hardly any room.
+func fill(t *testing.T, dir string) {
+	t.Helper()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=16k"); err != nil {
+		t.Skipf("no small file system to test with: mount: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func start(t *testing.T, cfg bus.ServerConfig) *bus.Server {

@@ -67,8 +67,8 @@ func eventually(t *testing.T, ask func(context.Context) error) {
 func TestWorkerSession(t *testing.T) {
 	c := bustest.New(t)
 	s := c.Start(t)
-	// Sets of every size arrive whole: 40 MB is 500 tasks with configs of a megabyte each, and more
-	// than five of the largest messages.
+	// Sets of every size arrive whole: this one is 500 tasks and 30 configs of the
+	// largest size, five times what fits into one message.
 	var large bus.Assignments
 	for i := range 500 {
 		large.Tasks = append(large.Tasks, bus.Task{Task: swarm.Task{ID: fmt.Sprint(i)}})
@@ -217,8 +217,7 @@ func TestLogs(t *testing.T) {
 		t.Errorf("logs of a container that is gone: %v", err)
 	}
 
-	// Two readers that take nothing, or a little, hold back nobody else, and
-	// the worker stops writing.
+	// A reader that takes little holds nobody else back, and the worker stops writing.
 	stalled := logs(t, s, "endless")
 	if _, err := io.ReadFull(stalled, make([]byte, 1000)); err != nil {
 		t.Fatal(err)
