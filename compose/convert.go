@@ -9,7 +9,6 @@ import (
 
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/docker/docker/api/types/network"
-	"github.com/docker/docker/api/types/swarm"
 
 	"orch/internal/extra"
 )
@@ -195,6 +194,6 @@ func (c *converter) service(s types.ServiceConfig) (Service, error) {
 	if job && (spec.UpdateConfig != nil || spec.RollbackConfig != nil) {
 		return out, fmt.Errorf("deploy: a job cannot have update_config or rollback_config")
 	}
-	out.OneShot = job || c.oneShot[s.Name] || spec.TaskTemplate.RestartPolicy != nil && spec.TaskTemplate.RestartPolicy.Condition == swarm.RestartPolicyConditionNone
+	out.OneShot = job || c.oneShot[s.Name]
 	return out, nil
 }

@@ -24,7 +24,7 @@ type look struct {
 	spec    swarm.ServiceSpec
 	update  *swarm.UpdateStatus // of this deploy's update; nil for a service that it left alone
 	job     *swarm.JobStatus
-	oneShot bool
+	oneShot bool                  // done when completed, not when running
 	tasks   []swarm.Task          // up to date with spec
 	failed  map[string]swarm.Task // every task that was seen to fail since the deploy began, by id
 	nodes   int                   // ready and active
@@ -38,6 +38,7 @@ type verdict struct {
 	started          bool // every task has been started, healthy or not
 	healthy          bool // every task is running and healthy, or has completed
 	completed        bool // every task has completed
+	gaveUp           bool // nothing runs, nothing is to run, and not all is done
 	why              string
 	failure          string // why the service cannot become healthy; "" while it can
 	task             *swarm.Task
@@ -64,7 +65,7 @@ func judge(l look) verdict {
 		case t.Status.State == swarm.TaskStateRunning:
 			counted[slot] = true
 			started++
-			if l.settled(t) {
+			if l.settled(t) && !l.oneShot {
 				v.running++
 			}
 		case t.Status.State == swarm.TaskStateStarting:
@@ -73,6 +74,9 @@ func judge(l look) verdict {
 	}
 	v.running += completed
 	v.started, v.healthy, v.completed = started >= v.desired, v.running >= v.desired, completed >= v.desired
+	v.gaveUp = !v.completed && len(l.tasks) > 0 && !slices.ContainsFunc(l.tasks, func(t swarm.Task) bool {
+		return !ended(t.Status.State) && !ended(t.DesiredState)
+	})
 	v.failure, v.task = failure(l)
 	updating := l.update != nil && l.update.State == swarm.UpdateStateUpdating
 	switch {

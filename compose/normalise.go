@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/distribution/reference"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/swarm"
 )
@@ -72,6 +73,10 @@ func clone(s swarm.ServiceSpec) swarm.ServiceSpec {
 }
 
 func normaliseContainer(c *swarm.ContainerSpec) {
+	// Docker's client completes a name without a tag when it writes a service.
+	if named, err := reference.ParseNormalizedNamed(c.Image); err == nil && reference.IsNameOnly(named) {
+		c.Image += ":latest"
+	}
 	if c.Isolation == "" {
 		c.Isolation = container.IsolationDefault
 	}

@@ -37,6 +37,7 @@ type tracked struct {
 	change  Change
 	old     *swarm.ServiceSpec // before this deploy; nil when it was not there
 	written bool               // what the plan wants is on the server
+	revived bool               // it had given up before this deploy, which has started it again
 	failed  map[string]swarm.Task
 	verdict verdict
 	shown   Event
@@ -103,6 +104,12 @@ func (r *rollout) step(ctx context.Context) (wrote bool, err error) {
 		if s := find(services, t.Spec.Name); s != nil && t.written {
 			t.id = s.ID
 			t.verdict = r.judge(t, s, tasks)
+			if t.change.Action == Unchanged && t.verdict.gaveUp && !t.revived {
+				if err := r.revive(ctx, t, *s); err != nil {
+					return wrote, err
+				}
+				wrote = true
+			}
 		}
 		verdicts[t.Key] = t.verdict
 	}

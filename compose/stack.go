@@ -49,7 +49,7 @@ type Service struct {
 	Key       string // its name in the file
 	Spec      swarm.ServiceSpec
 	DependsOn types.DependsOnConfig
-	// OneShot services are done when their tasks have completed: others wait for that, or nothing restarts them.
+	// OneShot services are done when their tasks have completed: jobs, and what others wait for to complete.
 	OneShot bool
 }
 

@@ -93,7 +93,8 @@ func (r *rollout) write(ctx context.Context, t *tracked, now *swarm.Service) err
 func keep(spec *swarm.ServiceSpec, now swarm.ServiceSpec) {
 	spec.TaskTemplate.ForceUpdate = now.TaskTemplate.ForceUpdate
 	if c := now.TaskTemplate.ContainerSpec; c != nil {
-		if tag, _, _ := strings.Cut(c.Image, "@"); tag == spec.TaskTemplate.ContainerSpec.Image {
+		tag, _, _ := strings.Cut(c.Image, "@")
+		if image := spec.TaskTemplate.ContainerSpec.Image; tag == image || tag == image+":latest" {
 			spec.TaskTemplate.ContainerSpec.Image = c.Image
 		}
 	}
@@ -120,6 +121,14 @@ func (r *rollout) update(ctx context.Context, now swarm.Service, spec swarm.Serv
 		now = *again
 	}
 	return wrap(err, "update service "+spec.Name)
+}
+
+// revive starts a service again that has given up: its file says that it is to run, and waiting would change nothing.
+func (r *rollout) revive(ctx context.Context, t *tracked, now swarm.Service) error {
+	spec := clone(now.Spec)
+	spec.TaskTemplate.ForceUpdate++
+	t.revived = true
+	return r.update(ctx, now, spec)
 }
 
 func (r *rollout) remove(ctx context.Context, s swarm.Service) error {
