@@ -1,0 +1,109 @@
+// Command app is what the containers of tests and benchmarks run. It is built static, so an image needs nothing beside it.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+const usage = `app sleep            wait for SIGTERM
+app serve ADDR       answer HTTP with the host's name until SIGTERM
+app get URL          print the answer to a request
+app exit CODE [WAIT] end with CODE after WAIT
+app lines N          print N lines, then wait for SIGTERM
+app cat FILE         print a file
+app env NAME         print a variable`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	if err := run(ctx, append(os.Args[1:], "", "", "")); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	switch args[0] {
+	case "sleep":
+		<-ctx.Done()
+		return nil
+	case "serve":
+		return serve(ctx, args[1])
+	case "get":
+		return get(ctx, args[1])
+	case "exit":
+		return exit(args[1], args[2])
+	case "lines":
+		n, err := strconv.Atoi(args[1])
+		for i := range n {
+			fmt.Println("line", i+1)
+		}
+		<-ctx.Done()
+		return err
+	case "cat":
+		b, err := os.ReadFile(args[1])
+		fmt.Printf("%s", b)
+		return err
+	case "env":
+		fmt.Println(os.Getenv(args[1]))
+		return nil
+	}
+	return fmt.Errorf("%s", usage)
+}
+
+// serve drains: requests under way when SIGTERM comes are answered.
+func serve(ctx context.Context, addr string) error {
+	host, err := os.Hostname()
+	if err != nil {
+		return err
+	}
+	s := &http.Server{Addr: addr, ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, host) })}
+	drained := make(chan error, 1)
+	context.AfterFunc(ctx, func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		drained <- s.Shutdown(ctx)
+	})
+	if err := s.ListenAndServe(); err != http.ErrServerClosed {
+		return err
+	}
+	return <-drained
+}
+
+func get(ctx context.Context, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(os.Stdout, resp.Body)
+	return err
+}
+
+func exit(code, wait string) error {
+	n, err := strconv.Atoi(code)
+	if err != nil {
+		return err
+	}
+	d, err := time.ParseDuration(wait)
+	if wait != "" && err != nil {
+		return err
+	}
+	time.Sleep(d)
+	os.Exit(n)
+	return nil
+}
