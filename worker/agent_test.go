@@ -47,7 +47,7 @@ func TestTaskEnds(t *testing.T) {
 			t.Spec.ContainerSpec.Image = "nosuch"
 			return t
 		}(), "rejected preparing: No such image: nosuch:latest (dial tcp: lookup registry-1.docker.io: no such host)"},
-		{"a bad mount", func() bus.Task {
+		{"a bad template", func() bus.Task {
 			t := taskOf("a")
 			t.Spec.ContainerSpec.Hostname = "{{.Foo}}"
 			return t

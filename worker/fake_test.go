@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"log/slog"
-	"maps"
 	"strconv"
 	"sync"
 	"testing"
@@ -28,12 +27,14 @@ type managers struct {
 
 	increments  chan bus.Assignments
 	reconnected chan struct{}
+	news        chan struct{} // after each report
 }
 
 func newManagers(tasks ...bus.Task) *managers {
 	return &managers{
 		full: bus.Assignments{Cluster: "c", Epoch: 1, Full: true, Tasks: tasks}, history: map[string][]string{}, status: map[string]bus.TaskStatus{},
 		increments: make(chan bus.Assignments, 100), reconnected: make(chan struct{}, 1),
+		news: make(chan struct{}, 1),
 	}
 }
 
@@ -86,6 +87,7 @@ func (m *managers) Report(_ context.Context, r bus.Report) (bus.Reply, error) {
 		m.history[s.TaskID] = append(m.history[s.TaskID], said)
 		m.status[s.TaskID] = s
 	}
+	signal(m.news)
 	return bus.Reply{Epoch: m.full.Epoch, Seq: m.full.Seq}, nil
 }
 
@@ -98,6 +100,7 @@ func (m *managers) push(a bus.Assignments, lost bool) {
 	for _, t := range a.Tasks {
 		m.full.Tasks = replaced(m.full.Tasks, t.ID, &t)
 	}
+	m.full.Secrets = append(m.full.Secrets, a.Secrets...)
 	for _, r := range a.Removed {
 		m.full.Tasks = replaced(m.full.Tasks, r.ID, nil)
 	}
@@ -185,6 +188,9 @@ func inWorld(t *testing.T, cfg sim.Config, tasks []bus.Task, test func(*world)) 
 		w.run()
 		test(w)
 		w.stop()
+		if err := w.agent.files.Close(); err != nil {
+			t.Error(err)
+		}
 	})
 }
 
@@ -211,14 +217,8 @@ func (w *world) run() {
 	synctest.Wait()
 }
 
-// containers are the engine's, by task.
-func (w *world) containers() map[string]engine.State {
-	out := map[string]engine.State{}
-	for name, s := range w.engine.Containers() {
-		out[name] = s
-	}
-	return maps.Clone(out)
-}
+// containers are the engine's, by name.
+func (w *world) containers() map[string]engine.State { return w.engine.Containers() }
 
 func (w *world) expect(task, want string) {
 	w.t.Helper()
