@@ -33,6 +33,7 @@ type cluster struct {
 	fate    func(*store.Task) (swarm.TaskState, time.Duration)
 	next    map[string]step // by task
 	silent  map[string]bool // nodes that report nothing
+	lost    map[string]bool // tasks whose node was down while they ran
 	writes  int             // passes that changed something
 	checkup func()          // runs after every pass
 }
@@ -48,7 +49,7 @@ func simulate(t *testing.T, nodes int, fn func(*cluster)) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &cluster{
 			t: t, store: store.New(store.NewMemLog()), due: map[string]time.Time{}, next: map[string]step{},
-			silent: map[string]bool{}, startTime: 200 * time.Millisecond, stopTime: 300 * time.Millisecond, jobTime: time.Second,
+			silent: map[string]bool{}, lost: map[string]bool{}, startTime: 200 * time.Millisecond, stopTime: 300 * time.Millisecond, jobTime: time.Second,
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})

@@ -70,11 +70,11 @@ func (p *pass) current() bool {
 	return r != nil && r.SpecVersion == p.service.SpecVersion && !r.Over
 }
 
-// fails says that the task was made by the update, ended by itself within the
-// monitored time, and has not been counted yet.
+// fails says that the task is the update's, ended by itself within the monitored
+// time, and has not been counted yet.
 func (p *pass) fails(t *task, monitor time.Duration) bool {
 	r := p.service.Rollout
-	if !t.Rolled || t.SpecVersion != r.SpecVersion || !t.Wanted() || slices.Contains(r.Failed, t.ID) {
+	if !t.Rolled || p.dirty(t) || !t.Wanted() || slices.Contains(r.Failed, t.ID) {
 		return false
 	}
 	if !failed(t) && t.Status.State != swarm.TaskStateComplete {
@@ -142,24 +142,26 @@ func (p *pass) changeRollout(fn func(*store.Rollout)) {
 // update replaces what is out of date in the slots, as many at a time as the
 // update configuration says.
 func (p *pass) update(all slots) {
-	var stale slots
-	busy := 0
 	c := p.config()
 	for _, s := range all {
 		p.settle(s, c.Order)
-		if p.stale(s) {
-			stale = append(stale, s)
-		} else if p.busy(s, c.Delay) {
-			busy++
-		}
 	}
 	if u := p.service.UpdateStatus; u != nil && (u.State == swarm.UpdateStatePaused || u.State == swarm.UpdateStateRollbackPaused) {
 		return
 	}
-	if len(stale) > 0 || p.rolling() && busy > 0 {
-		p.start(len(stale) + busy)
+	stale := slices.Clone(all)
+	stale = slices.DeleteFunc(stale, func(s *slot) bool { return !p.stale(s) })
+	p.start(all, stale)
+	busy := 0
+	for _, s := range all {
+		if p.busy(s, c.Delay) {
+			busy++
+		}
+	}
+	switch {
+	case len(stale) > 0:
 		p.roll(stale, busy, c)
-	} else if p.rolling() {
+	case p.rolling() && busy == 0:
 		p.finish(c)
 	}
 }
@@ -226,10 +228,30 @@ func (p *pass) busy(s *slot, delay time.Duration) bool {
 	return false
 }
 
-// start puts a new update on record. An update that is over is not opened
-// again when a slot turns out to be stale later on, as on a node that was paused.
-func (p *pass) start(slots int) {
-	if u := p.service.UpdateStatus; u != nil && !p.rolling() || u != nil && p.current() {
+// start puts a new update on record, if there is one to start. An update that is
+// over is not opened again when a slot turns out to be stale later on, as on a
+// node that was paused.
+func (p *pass) start(all, stale slots) {
+	u := p.service.UpdateStatus
+	switching := slices.ContainsFunc(all, func(s *slot) bool { return len(s.live()) > 1 })
+	if u == nil && len(stale) == 0 && !switching || u != nil && (!p.rolling() || p.current()) {
+		return
+	}
+	// What an earlier update to the same spec left unfinished is part of this
+	// one: a resumed update must not go on while that still fails.
+	slots := len(stale)
+	for _, s := range all {
+		if p.stale(s) || s.running() && len(s.live()) == 1 {
+			continue
+		}
+		slots++
+		for _, t := range s.live() {
+			if !t.Rolled && !p.dirty(t) {
+				p.change(t, func(c *store.Task) { c.Rolled = true })
+			}
+		}
+	}
+	if slots == 0 {
 		return
 	}
 	p.changeService(func(s *store.Service) {
