@@ -44,7 +44,7 @@ func (e *LoadError) Error() string {
 func (e *LoadError) Unwrap() error { return e.err }
 
 var (
-	yamlPlace     = regexp.MustCompile(`(?:line |L)(\d+)(?:[,.] ?(?:column |C)(\d+))?:? *`)
+	yamlMark      = regexp.MustCompile(`line (\d+)(?:, column (\d+))?`)
 	schemaText    = regexp.MustCompile(`(?s)^validating (.+?): ((?:services|networks|volumes|secrets|configs|models|jobs|include|name|x-)\S*|) ?(.*)$`)
 	unknownKeys   = regexp.MustCompile(`^additional properties (.+) not allowed$`)
 	quoted        = regexp.MustCompile(`'([^']+)'`)
@@ -58,11 +58,7 @@ func locate(err error, files []types.ConfigFile) error {
 	text := err.Error()
 	if f, rest, ok := cutParse(text, files); ok {
 		e := &LoadError{File: display(f), Text: strings.TrimPrefix(rest, "yaml: "), err: err}
-		if m := yamlPlace.FindStringSubmatch(rest); m != nil {
-			e.Line, _ = strconv.Atoi(m[1])
-			e.Column, _ = strconv.Atoi(m[2])
-			e.Text = strings.TrimSpace(strings.Replace(e.Text, m[0], "", 1))
-		}
+		e.Line, e.Column = yamlPlace(rest)
 		return e
 	}
 	e := &LoadError{Text: text, err: err}
@@ -70,6 +66,8 @@ func locate(err error, files []types.ConfigFile) error {
 		e.File, e.Key, e.Text = display(m[1]), m[2], m[3]
 		if u := unknownKeys.FindStringSubmatch(e.Text); u != nil {
 			e.Key, e.Text = unknownKey(e.Key, u[1])
+		} else if i := strings.LastIndex(e.Key, "."); e.Text == "false schema" && i > 0 { // the validator's word for it below services
+			e.Key, e.Text = unknownKey(e.Key[:i], e.Key[i+1:])
 		}
 	} else if m := interpolation.FindStringSubmatch(text); m != nil {
 		e.Key, e.Text = m[1], m[2]
@@ -87,6 +85,24 @@ func locate(err error, files []types.ConfigFile) error {
 		}
 	}
 	return e
+}
+
+// yamlPlace reads the place of the problem, the last that a YAML error names. Its parser counts from 0, its scanner's lines from 1.
+func yamlPlace(text string) (line, column int) {
+	marks := yamlMark.FindAllStringSubmatch(text, -1)
+	if len(marks) == 0 {
+		return 0, 0
+	}
+	last := marks[len(marks)-1]
+	line, _ = strconv.Atoi(last[1])
+	if last[2] != "" {
+		column, _ = strconv.Atoi(last[2])
+		column++
+	}
+	if strings.Contains(text, "while parsing") {
+		line++
+	}
+	return line, column
 }
 
 // cutParse finds the file that compose-go's "failed to parse" names.
