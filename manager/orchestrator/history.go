@@ -9,13 +9,8 @@ import (
 	"orch/internal/store"
 )
 
-const (
-	// orphanAfter is how long a node may be down before its tasks are given up.
-	orphanAfter = 24 * time.Hour
-	// goneTimeout is how long the worker's word that nothing is left of a task
-	// is waited for after the task's end.
-	goneTimeout = 10 * time.Second
-)
+// orphanAfter is how long a node may be down before its tasks are given up.
+const orphanAfter = 24 * time.Hour
 
 // giveUpLost ends the tasks of nodes that are removed, or down for a day.
 func (p *pass) giveUpLost() {
@@ -46,14 +41,11 @@ func (p *pass) orphan(t *task, message string) {
 	})
 }
 
-// sweep forgets the tasks that were to be removed and of which nothing is left.
+// sweep forgets the tasks that were to be removed and have ended: that takes
+// them off their workers, which then remove the containers.
 func (p *pass) sweep() {
 	for _, t := range p.slots.tasks() {
-		if t.DesiredState != swarm.TaskStateRemove {
-			continue
-		}
-		ended := t.Ended() && (t.Status.State == swarm.TaskStateOrphaned || !p.until(t.AppliedAt.Add(goneTimeout)))
-		if ended || !t.Assigned() {
+		if t.DesiredState == swarm.TaskStateRemove && (t.Ended() || !t.Assigned()) {
 			p.forget(t)
 		}
 	}

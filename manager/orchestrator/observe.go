@@ -24,6 +24,10 @@ func Observe(tx *store.Tx, node string, s bus.TaskStatus) bool {
 	if !advances(t, s.Status) {
 		return false
 	}
+	if t.DesiredState == swarm.TaskStateRemove && store.Rank(s.Status.State) > store.Rank(swarm.TaskStateRunning) {
+		tx.Delete(t)
+		return true
+	}
 	c := *t
 	c.Status = s.Status
 	if c.Status.Timestamp.IsZero() {

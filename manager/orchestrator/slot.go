@@ -144,7 +144,7 @@ func (p *pass) stop(t *task) {
 // left to do for is forgotten at once.
 func (p *pass) remove(t *task) {
 	switch {
-	case !t.Assigned() || t.Ended() && t.DesiredState != swarm.TaskStateRemove:
+	case !t.Assigned() || t.Ended():
 		p.forget(t)
 	case t.DesiredState != swarm.TaskStateRemove:
 		p.change(t, func(c *store.Task) { c.DesiredState = swarm.TaskStateRemove })
