@@ -1,0 +1,274 @@
+package network
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"orch/internal/bus"
+	"orch/worker/network/dns"
+	"orch/worker/network/ingress"
+	"orch/worker/network/overlay"
+	"orch/worker/network/probe"
+	"orch/worker/network/vip"
+)
+
+const (
+	// vxlanPort is Swarm's own; a node that is in a real swarm too needs another.
+	vxlanPort = 4789
+	// again is how soon what others took away is put back when no event tells of it.
+	again = 2 * time.Second
+	// settle gathers the link events of one change.
+	settle = 50 * time.Millisecond
+)
+
+// Config is what a node's network needs.
+type Config struct {
+	NodeID string
+	Docker Docker
+	Log    *slog.Logger
+	// Underlay is this node's address for the others.
+	Underlay string
+	// VXLANPort is the UDP port between nodes: 4789 unless set.
+	VXLANPort int
+	// StateDir tells daemons on one machine apart.
+	StateDir string
+	// ResolvConf names the node's resolvers: /etc/resolv.conf unless set.
+	ResolvConf string
+}
+
+// State is all that is desired.
+type State struct {
+	Networks []bus.Network
+	Services []bus.Service
+}
+
+// Network is the networks of one node.
+type Network struct {
+	cfg      Config
+	instance string
+	can      probe.Result
+	names    *dns.Server
+	ports    *ingress.Ingress
+	kick     chan struct{}
+
+	engine sync.Mutex // held while Docker's networks are changed
+
+	mu       sync.Mutex // guards what follows
+	state    State
+	applied  bool // some state has come
+	tables   map[string]vip.Table
+	tasks    map[string]*task
+	ensured  map[string]ensured // by network ID
+	troubles []string           // what could not be put in force last time
+}
+
+// New finds out what the node can do. It changes nothing.
+func New(ctx context.Context, cfg Config) (*Network, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	if cfg.VXLANPort == 0 {
+		cfg.VXLANPort = vxlanPort
+	}
+	if cfg.ResolvConf == "" {
+		cfg.ResolvConf = "/etc/resolv.conf"
+	}
+	cfg.Log = cfg.Log.With("component", "network")
+	sum := sha256.Sum256([]byte(cfg.StateDir))
+	n := &Network{
+		cfg: cfg, instance: hex.EncodeToString(sum[:4]), can: probe.Kernel(), names: dns.New(cfg.ResolvConf), ports: ingress.New(),
+		kick: make(chan struct{}, 1), tables: map[string]vip.Table{}, tasks: map[string]*task{}, ensured: map[string]ensured{},
+	}
+	return n, ctx.Err()
+}
+
+// Conditions are what this node cannot do, in words.
+func (n *Network) Conditions() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return append(n.can.Conditions(), n.troubles...)
+}
+
+// PortErrors are the published ports that this node could not open, in words, by "number/protocol".
+func (n *Network) PortErrors() map[string]string { return n.ports.Errors() }
+
+// PortErrorsChanged has a value when PortErrors has changed.
+func (n *Network) PortErrorsChanged() <-chan struct{} { return n.ports.Changed() }
+
+// DNS are the resolvers of a task on the networks: the first one's gateway. Docker keeps them for the container's life.
+func (n *Network) DNS(networks []string) []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, id := range networks {
+		if e, ok := n.ensured[id]; ok {
+			return []string{e.spec.Gateway}
+		}
+		for _, w := range n.state.Networks {
+			if w.ID == id {
+				return []string{w.Gateway}
+			}
+		}
+	}
+	return nil
+}
+
+// Apply takes the whole desired state, and returns once the names, service addresses and published ports of it are in force on
+// this node. Ports that a stranger holds are in PortErrors, and are no error here.
+func (n *Network) Apply(ctx context.Context, s State) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.state, n.applied = s, true
+	for _, w := range s.Networks {
+		if e, ok := n.ensured[w.ID]; ok {
+			e.spec, e.assigned = w, true
+			n.ensured[w.ID] = e
+		}
+	}
+	n.poke() // Docker's networks take their time, and nothing here waits for them
+	return n.enforce(ctx)
+}
+
+// enforce makes everything but Docker's networks agree with the state.
+func (n *Network) enforce(ctx context.Context) error {
+	var errs []error
+	known := n.known()
+	n.names.Set(dns.NewZone(known, n.state.Services, n.can.Services()))
+	errs = append(errs, n.listen(ctx, known))
+	n.tables = map[string]vip.Table{}
+	if n.can.Services() {
+		for _, w := range known {
+			n.tables[w.ID] = vip.TableOf(w.ID, n.state.Services)
+		}
+	}
+	for id, t := range n.tasks {
+		errs = append(errs, n.program(id, t))
+	}
+	for _, w := range known {
+		if _, ok := n.ensured[w.ID]; ok {
+			errs = append(errs, n.span(w))
+		}
+	}
+	n.ports.Apply(ctx, ingress.Targets(known, n.state.Services))
+	err := errors.Join(errs...)
+	n.note(err)
+	return err
+}
+
+// note logs trouble once, when it comes or changes.
+func (n *Network) note(err error) {
+	var now []string
+	if err != nil {
+		now = []string{err.Error()}
+	}
+	if err != nil && !slices.Equal(now, n.troubles) {
+		n.cfg.Log.Warn("the node's network is not as it should be", "err", err)
+	}
+	n.troubles = now
+}
+
+// known are the networks of the state and those that a task is about to be on.
+func (n *Network) known() []bus.Network {
+	out := slices.Clone(n.state.Networks)
+	for id, e := range n.ensured {
+		if !slices.ContainsFunc(out, func(w bus.Network) bool { return w.ID == id }) {
+			out = append(out, e.spec)
+		}
+	}
+	return out
+}
+
+func (n *Network) listen(ctx context.Context, networks []bus.Network) error {
+	var gateways []netip.Addr
+	for _, w := range networks {
+		if g, err := netip.ParseAddr(w.Gateway); err == nil {
+			gateways = append(gateways, g)
+		}
+	}
+	return n.names.Listen(ctx, gateways)
+}
+
+// span extends a network to its peers.
+func (n *Network) span(w bus.Network) error {
+	if n.can.Overlay() != nil {
+		return nil // a condition says so
+	}
+	p, err := overlay.New(w, n.state.Services, n.cfg.Underlay, n.cfg.VXLANPort)
+	if err != nil {
+		return err
+	}
+	p.MTU = n.mtu(w)
+	changes, err := overlay.Apply(p)
+	if changes > 0 {
+		n.cfg.Log.Debug("network reaches other nodes", "network", w.Name, "changes", changes)
+	}
+	return err
+}
+
+// Run keeps the node as it should be until the context ends, and leaves everything in place then.
+func (n *Network) Run(ctx context.Context) error {
+	links := make(chan netlink.LinkUpdate, 64)
+	done := make(chan struct{})
+	defer close(done)
+	if err := netlink.LinkSubscribe(links, done); err != nil {
+		n.cfg.Log.Info("no news of network devices: looking from time to time", "err", err)
+		links = nil
+	}
+	defer n.release()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case _, ok := <-links:
+			if !ok {
+				links = nil
+			}
+			timer.Reset(settle)
+		case <-n.kick:
+			timer.Reset(0)
+		case <-timer.C:
+			n.reconcile(ctx)
+			timer.Reset(again)
+		}
+	}
+}
+
+func (n *Network) poke() {
+	select {
+	case n.kick <- struct{}{}:
+	default:
+	}
+}
+
+func (n *Network) reconcile(ctx context.Context) {
+	if err := n.networks(ctx); err != nil {
+		n.cfg.Log.Warn("the engine's networks are not as they should be", "err", err)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.applied || len(n.ensured) > 0 {
+		_ = n.enforce(ctx) // noted
+	}
+}
+
+// release lets go of what a process holds; the kernel's part stays.
+func (n *Network) release() {
+	n.names.Close()
+	n.ports.Close()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for id, t := range n.tasks {
+		t.close()
+		delete(n.tasks, id)
+	}
+}

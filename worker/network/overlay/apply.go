@@ -1,0 +1,154 @@
+package overlay
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Apply makes the kernel agree with a plan, and says how much it had to change. The bridge is Docker's to make.
+func Apply(p Plan) (int, error) {
+	br, err := netlink.LinkByName(Bridge(p.VNI))
+	if err != nil {
+		return 0, fmt.Errorf("bridge %s: %w", Bridge(p.VNI), err)
+	}
+	a := &applier{plan: p, bridge: br}
+	if err := a.address(); err != nil {
+		return a.changes, err
+	}
+	if len(p.Remotes) == 0 {
+		return a.changes, Remove(p.VNI)
+	}
+	if err := a.device(); err != nil {
+		return a.changes, err
+	}
+	return a.changes, a.entries()
+}
+
+type applier struct {
+	plan    Plan
+	bridge  netlink.Link
+	vxlan   netlink.Link
+	changes int
+}
+
+// address gives the node its own address on the network, and makes the node speak from it: the gateway's is the same on every
+// node, and answers to it would stay where they are made.
+func (a *applier) address() error {
+	p := a.plan
+	if !p.NodeIP.Is4() {
+		return nil
+	}
+	have, err := netlink.AddrList(a.bridge, netlink.FAMILY_V4)
+	if err != nil {
+		return fmt.Errorf("list addresses of %s: %w", a.bridge.Attrs().Name, err)
+	}
+	own := netlink.Addr{IPNet: &net.IPNet{IP: p.NodeIP.AsSlice(), Mask: net.CIDRMask(32, 32)}}
+	found := false
+	for _, h := range have {
+		found = found || h.Equal(own)
+	}
+	if !found {
+		if err := netlink.AddrAdd(a.bridge, &own); err != nil {
+			return fmt.Errorf("give %s the address %s: %w", a.bridge.Attrs().Name, p.NodeIP, err)
+		}
+		a.changes++
+	}
+	if a.bridge.Attrs().Flags&net.FlagUp == 0 {
+		return nil // a route needs it up; Docker brings it up, and a link event brings us back
+	}
+	route := netlink.Route{
+		LinkIndex: a.bridge.Attrs().Index, Dst: ipNet(p.Subnet), Src: p.NodeIP.AsSlice(), Scope: netlink.SCOPE_LINK, Protocol: unix.RTPROT_KERNEL,
+	}
+	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V4, &route, netlink.RT_FILTER_DST|netlink.RT_FILTER_OIF)
+	if err != nil {
+		return fmt.Errorf("list routes of %s: %w", a.bridge.Attrs().Name, err)
+	}
+	if len(routes) == 1 && routes[0].Src.Equal(route.Src) {
+		return nil
+	}
+	if err := netlink.RouteReplace(&route); err != nil {
+		return fmt.Errorf("route %s by %s: %w", p.Subnet, a.bridge.Attrs().Name, err)
+	}
+	a.changes++
+	return nil
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Masked().Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 32)}
+}
+
+// device makes the VXLAN port, anew if it differs in what cannot be changed.
+func (a *applier) device() error {
+	p, name := a.plan, VXLAN(a.plan.VNI)
+	have, err := netlink.LinkByName(name)
+	var missing netlink.LinkNotFoundError
+	if err != nil && !errors.As(err, &missing) {
+		return fmt.Errorf("look for %s: %w", name, err)
+	}
+	if vx, ok := have.(*netlink.Vxlan); ok && err == nil &&
+		(vx.VxlanId != int(p.VNI) || vx.Port != p.Port || !vx.SrcAddr.Equal(p.Underlay.AsSlice())) {
+		if err := netlink.LinkDel(vx); err != nil {
+			return fmt.Errorf("replace %s: %w", name, err)
+		}
+		have = nil
+	}
+	if have == nil || err != nil {
+		if have, err = a.create(name); err != nil {
+			return err
+		}
+	}
+	a.vxlan = have
+	return a.join()
+}
+
+func (a *applier) create(name string) (netlink.Link, error) {
+	p := a.plan
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MTU = name, p.MTU
+	if p.NodeIP.Is4() { // so that the bridge takes frames to the node's address without a change of its own
+		attrs.HardwareAddr = mac(p.NodeIP)
+	}
+	err := netlink.LinkAdd(&netlink.Vxlan{LinkAttrs: attrs, VxlanId: int(p.VNI), SrcAddr: p.Underlay.AsSlice(), Port: p.Port, Learning: false})
+	if err != nil {
+		return nil, fmt.Errorf("make %s: %w", name, err)
+	}
+	a.changes++
+	return netlink.LinkByName(name)
+}
+
+func (a *applier) join() error {
+	at := a.vxlan.Attrs()
+	if at.MasterIndex == a.bridge.Attrs().Index && at.Flags&net.FlagUp != 0 {
+		return nil
+	}
+	a.changes++
+	for _, do := range []func() error{
+		func() error { return netlink.LinkSetMaster(a.vxlan, a.bridge) },
+		func() error { return netlink.LinkSetLearning(a.vxlan, false) },
+		func() error { return netlink.LinkSetFlood(a.vxlan, false) },
+		func() error { return netlink.LinkSetBrNeighSuppress(a.vxlan, true) },
+		func() error { return netlink.LinkSetUp(a.vxlan) },
+	} {
+		if err := do(); err != nil {
+			return fmt.Errorf("put %s on %s: %w", at.Name, a.bridge.Attrs().Name, err)
+		}
+	}
+	return nil
+}
+
+// Remove takes a network's VXLAN port away, if there is one.
+func Remove(vni uint32) error {
+	link, err := netlink.LinkByName(VXLAN(vni))
+	if err != nil {
+		return nil //nolint:nilerr // there is none
+	}
+	if err := netlink.LinkDel(link); err != nil {
+		return fmt.Errorf("remove %s: %w", VXLAN(vni), err)
+	}
+	return nil
+}

@@ -1,0 +1,292 @@
+package vip
+
+import (
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	mdl "github.com/mdlayher/netlink"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// tableName is the table's in every task's namespace.
+const tableName = "orch"
+
+// sockBuffer holds the answers to one transaction over all services: the kernel's default overflows at a few hundred.
+const sockBuffer = 32 << 20
+
+// Space is one network namespace's service addresses. It is not safe for concurrent use.
+type Space struct {
+	ns   netns.NsHandle
+	conn *nftables.Conn
+	// have is what the kernel holds; nil says that it is not known.
+	have Table
+
+	table *nftables.Table
+	vips  *nftables.Set
+	dead  *nftables.Set
+}
+
+// Open takes hold of the namespace of a process.
+func Open(pid int) (*Space, error) {
+	ns, err := netns.GetFromPid(pid)
+	if err != nil {
+		return nil, fmt.Errorf("open the network namespace of process %d: %w", pid, err)
+	}
+	own, err := netns.Get()
+	if err != nil {
+		ns.Close()
+		return nil, fmt.Errorf("open the node's network namespace: %w", err)
+	}
+	defer own.Close()
+	if ns.Equal(own) {
+		ns.Close()
+		return nil, fmt.Errorf("process %d has no network namespace of its own", pid)
+	}
+	s, err := OpenAt(ns)
+	if err != nil {
+		ns.Close()
+	}
+	return s, err
+}
+
+// OpenAt is Open for a namespace at hand, which the Space closes from now on.
+func OpenAt(ns netns.NsHandle) (*Space, error) {
+	conn, err := nftables.New(nftables.WithNetNSFd(int(ns)), nftables.AsLasting(), nftables.WithSockOptions(func(c *mdl.Conn) error {
+		if err := c.SetWriteBuffer(sockBuffer); err != nil {
+			return err
+		}
+		return c.SetReadBuffer(sockBuffer)
+	}))
+	if err != nil {
+		return nil, fmt.Errorf("open nftables in a task's namespace: %w", err)
+	}
+	return &Space{ns: ns, conn: conn}, nil
+}
+
+// Addrs are the namespace's own IPv4 addresses.
+func (s *Space) Addrs() ([]netip.Addr, error) {
+	h, err := netlink.NewHandleAt(s.ns, unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("look into a task's namespace: %w", err)
+	}
+	defer h.Close()
+	list, err := h.AddrList(nil, netlink.FAMILY_V4)
+	if err != nil {
+		return nil, fmt.Errorf("list the addresses of a task's namespace: %w", err)
+	}
+	var out []netip.Addr
+	for _, a := range list {
+		if ip, ok := netip.AddrFromSlice(a.IP.To4()); ok && !ip.IsLoopback() {
+			out = append(out, ip)
+		}
+	}
+	return out, nil
+}
+
+// Apply makes the namespace's table be the union of the given ones, in one transaction.
+func (s *Space) Apply(want ...Table) error {
+	fresh := s.have == nil
+	c := diff(s.have, want)
+	if c.empty() && !fresh {
+		return nil
+	}
+	if fresh {
+		s.begin()
+	}
+	have := s.have
+	s.have = nil // until the kernel has said yes
+	next := maps.Clone(have)
+	if next == nil {
+		next = Table{}
+	}
+	for _, a := range c.set {
+		target, _ := find(want, a)
+		_, known := next[a]
+		if err := s.set(a, target, known, next[a]); err != nil {
+			return err
+		}
+		next[a] = target
+	}
+	for _, a := range c.gone {
+		if err := s.unset(a, next[a]); err != nil {
+			return err
+		}
+		delete(next, a)
+	}
+	if err := s.conn.Flush(); err != nil {
+		return fmt.Errorf("program the service addresses of a task: %w", err)
+	}
+	s.have = next
+	return s.forget(c.retired)
+}
+
+// begin replaces whatever an earlier process left, in the same transaction as what follows.
+func (s *Space) begin() {
+	c := s.conn
+	s.table = &nftables.Table{Name: tableName, Family: nftables.TableFamilyIPv4}
+	c.AddTable(s.table)
+	c.DelTable(s.table)
+	c.AddTable(s.table)
+	s.vips = &nftables.Set{Table: s.table, Name: "vips", IsMap: true, KeyType: nftables.TypeIPAddr, DataType: nftables.TypeVerdict}
+	s.dead = &nftables.Set{Table: s.table, Name: "dead", KeyType: nftables.TypeIPAddr}
+	_ = c.AddSet(s.vips, nil) // nothing to encode that could fail
+	_ = c.AddSet(s.dead, nil)
+	nat := c.AddChain(&nftables.Chain{
+		Table: s.table, Name: "out", Type: nftables.ChainTypeNAT, Hooknum: nftables.ChainHookOutput, Priority: nftables.ChainPriorityNATDest,
+	})
+	c.AddRule(&nftables.Rule{Table: s.table, Chain: nat, Exprs: []expr.Any{
+		daddr(), &expr.Lookup{SourceRegister: 1, IsDestRegSet: true, SetName: s.vips.Name, SetID: s.vips.ID},
+	}})
+	refuse := c.AddChain(&nftables.Chain{
+		Table: s.table, Name: "refuse", Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookOutput, Priority: nftables.ChainPriorityFilter,
+	})
+	c.AddRule(&nftables.Rule{Table: s.table, Chain: refuse, Exprs: []expr.Any{
+		daddr(), &expr.Lookup{SourceRegister: 1, SetName: s.dead.Name, SetID: s.dead.ID},
+		&expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: 3}, // port unreachable: connect says "refused"
+	}})
+}
+
+func daddr() expr.Any {
+	return &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 4}
+}
+
+func saddr() expr.Any {
+	return &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4}
+}
+
+func chainName(a netip.Addr) string { return "v" + hex.EncodeToString(a.AsSlice()) }
+
+func (s *Space) set(a netip.Addr, t Target, known bool, old Target) error {
+	chain := &nftables.Chain{Table: s.table, Name: chainName(a)}
+	key := []nftables.SetElement{{Key: a.AsSlice()}}
+	if known {
+		s.conn.FlushChain(chain)
+	} else {
+		s.conn.AddChain(chain)
+		if err := s.conn.SetAddElements(s.vips, []nftables.SetElement{{
+			Key: a.AsSlice(), VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: chain.Name},
+		}}); err != nil {
+			return fmt.Errorf("encode service address %s: %w", a, err)
+		}
+	}
+	wasDead, isDead := known && len(old.Backends) == 0, len(t.Backends) == 0
+	switch {
+	case isDead && !wasDead:
+		if err := s.conn.SetAddElements(s.dead, key); err != nil {
+			return fmt.Errorf("encode service address %s: %w", a, err)
+		}
+	case wasDead && !isDead:
+		if err := s.conn.SetDeleteElements(s.dead, key); err != nil {
+			return fmt.Errorf("encode service address %s: %w", a, err)
+		}
+	}
+	if isDead {
+		return nil
+	}
+	return s.balance(chain, t)
+}
+
+// balance is the one rule of a service's chain: a backend by chance, or by the caller's address.
+func (s *Space) balance(chain *nftables.Chain, t Target) error {
+	m := &nftables.Set{Table: s.table, Anonymous: true, Constant: true, IsMap: true, KeyType: nftables.TypeInteger, DataType: nftables.TypeIPAddr}
+	elements := make([]nftables.SetElement, len(t.Backends))
+	for i, b := range t.Backends {
+		// The generator's number is the machine's, not the network's.
+		elements[i] = nftables.SetElement{Key: binaryutil.NativeEndian.PutUint32(uint32(i)), Val: b.AsSlice()}
+	}
+	if err := s.conn.AddSet(m, elements); err != nil {
+		return fmt.Errorf("encode the backends of %s: %w", chain.Name, err)
+	}
+	n := uint32(len(t.Backends))
+	pick := []expr.Any{&expr.Numgen{Register: 1, Modulus: n, Type: unix.NFT_NG_RANDOM}}
+	if t.Sticky {
+		pick = []expr.Any{saddr(), &expr.Hash{SourceRegister: 1, DestRegister: 1, Length: 4, Modulus: n, Type: expr.HashTypeJenkins}}
+	}
+	s.conn.AddRule(&nftables.Rule{Table: s.table, Chain: chain, Exprs: append(pick,
+		&expr.Lookup{SourceRegister: 1, DestRegister: 1, IsDestRegSet: true, SetName: m.Name, SetID: m.ID},
+		&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1},
+	)})
+	return nil
+}
+
+func (s *Space) unset(a netip.Addr, old Target) error {
+	key := []nftables.SetElement{{Key: a.AsSlice()}}
+	if len(old.Backends) == 0 {
+		if err := s.conn.SetDeleteElements(s.dead, key); err != nil {
+			return fmt.Errorf("encode service address %s: %w", a, err)
+		}
+	}
+	if err := s.conn.SetDeleteElements(s.vips, []nftables.SetElement{{
+		Key: a.AsSlice(), VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: chainName(a)},
+	}}); err != nil {
+		return fmt.Errorf("encode service address %s: %w", a, err)
+	}
+	chain := &nftables.Chain{Table: s.table, Name: chainName(a)}
+	s.conn.FlushChain(chain)
+	s.conn.DelChain(chain)
+	return nil
+}
+
+// forget ends the UDP flows to backends that an address does not lead to any more: a flow from the same source port would
+// stay with them for ever. TCP connections end by themselves.
+func (s *Space) forget(retired map[netip.Addr][]netip.Addr) error {
+	if len(retired) == 0 {
+		return nil
+	}
+	h, err := netlink.NewHandleAt(s.ns, unix.NETLINK_NETFILTER)
+	if err != nil {
+		return fmt.Errorf("open connection tracking in a task's namespace: %w", err)
+	}
+	defer h.Close()
+	if _, err := h.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, flows(retired)); err != nil {
+		return fmt.Errorf("end the flows to removed tasks: %w", err)
+	}
+	return nil
+}
+
+// flows picks UDP flows by the address that was called and the backend that answers.
+type flows map[netip.Addr][]netip.Addr
+
+// MatchConntrackFlow implements netlink.CustomConntrackFilter.
+func (f flows) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
+	if flow.Forward.Protocol != unix.IPPROTO_UDP {
+		return false
+	}
+	for _, b := range f[addr(flow.Forward.DstIP)] {
+		if addr(flow.Reverse.SrcIP) == b {
+			return true
+		}
+	}
+	return false
+}
+
+func addr(ip net.IP) netip.Addr {
+	a, _ := netip.AddrFromSlice(ip)
+	return a.Unmap()
+}
+
+// Clear removes the table.
+func (s *Space) Clear() error {
+	t := &nftables.Table{Name: tableName, Family: nftables.TableFamilyIPv4}
+	s.conn.AddTable(t)
+	s.conn.DelTable(t)
+	s.have = nil
+	if err := s.conn.Flush(); err != nil {
+		return fmt.Errorf("remove the service addresses of a task: %w", err)
+	}
+	return nil
+}
+
+// Close lets go of the namespace and leaves its rules.
+func (s *Space) Close() {
+	_ = s.conn.CloseLasting()
+	s.ns.Close()
+}
