@@ -84,6 +84,7 @@ func (p *Plan) Empty() bool {
 // diff is the pure heart of NewPlan.
 func diff(want *Stack, have *state, o PlanOptions) (*Plan, error) {
 	p := &Plan{Stack: want.Name, want: want, have: have, Warnings: slices.Clone(want.Warnings)}
+	p.downgrade()
 	if err := checkExternal(want, have); err != nil {
 		return nil, err
 	}

@@ -16,7 +16,8 @@ import (
 
 // state is what a server has, as far as a plan for one stack is concerned.
 type state struct {
-	orch     bool // the server is orch, not Docker's own swarm mode
+	orch     bool   // the server is orch, not Docker's own swarm mode
+	api      string // the version of its API
 	nodes    int
 	networks []network.Summary // all: services refer to them by id, and external ones have no label
 	secrets  []swarm.Secret
@@ -34,6 +35,7 @@ func observe(ctx context.Context, cli Client, stack string) (*state, error) {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		v, err := cli.ServerVersion(ctx)
+		s.api = v.APIVersion
 		for _, c := range v.Components {
 			s.orch = s.orch || c.Name == "orch"
 		}
