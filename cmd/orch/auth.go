@@ -33,7 +33,10 @@ func authFor(config []byte, image string) string {
 		return ""
 	}
 	var file struct {
-		Auths map[string]struct{ Auth, IdentityToken string } `json:"auths"`
+		Auths map[string]struct {
+			Auth          string `json:"auth"`
+			IdentityToken string `json:"identitytoken"`
+		} `json:"auths"`
 	}
 	if json.Unmarshal(config, &file) != nil {
 		return ""

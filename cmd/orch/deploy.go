@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"orch/compose"
+	"orch/compose/progress"
 )
 
 // deployment is the flags of deploy and plan.
@@ -122,9 +123,9 @@ func (a *app) showPlan(p *compose.Plan, asJSON bool) error {
 }
 
 func (a *app) apply(ctx context.Context, cli *client.Client, p *compose.Plan, d deployment) error {
-	show, end := a.progress(p.Stack)
-	result, err := compose.Apply(ctx, cli, p, compose.Options{Timeout: d.timeout, Detach: d.detach, NoRollback: d.noRollback, RegistryAuth: a.registryAuth, Progress: show})
-	end()
+	show := progress.New(a.err)
+	result, err := compose.Apply(ctx, cli, p, compose.Options{Timeout: d.timeout, Detach: d.detach, NoRollback: d.noRollback, RegistryAuth: a.registryAuth, Progress: show.Event})
+	show.Close()
 	switch {
 	case errors.Is(err, context.Canceled):
 		return codeError{exitInterrupted, fmt.Errorf("no longer watching: the rollout of stack %s goes on\n`orch ps %s` shows how far it is, `orch rm %s` takes it away", p.Stack, p.Stack, p.Stack)}
