@@ -64,6 +64,7 @@ type Agent struct {
 	link   *link
 	saver  *saver
 	inbox  chan func()
+	reopen chan struct{}   // the engine did not answer: its events are to be asked for again
 	life   context.Context // Run's; steps end with it
 	steps  errgroup.Group
 
@@ -94,7 +95,7 @@ func New(ctx context.Context, cfg Config) (*Agent, error) {
 	}
 	cfg.Log = cfg.Log.With("component", "worker")
 	a := &Agent{
-		Config: cfg, files: files.New(cfg.RunDir), images: newImages(cfg.Engine, cfg.Log), inbox: make(chan func(), inboxDepth),
+		Config: cfg, files: files.New(cfg.RunDir), images: newImages(cfg.Engine, cfg.Log), inbox: make(chan func(), inboxDepth), reopen: make(chan struct{}, 1),
 		tasks: map[string]*task{}, set: newSet(), found: map[string]engine.State{}, slots: parallel,
 		waiting: map[string][]chan string{}, outbox: outbox{statuses: map[string]bus.TaskStatus{}},
 	}

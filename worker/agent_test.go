@@ -208,6 +208,21 @@ func TestEngineRestartStartsInPlace(t *testing.T) {
 	})
 }
 
+func TestEngineThatShutsDownFailsNoTask(t *testing.T) {
+	inWorld(t, sim.Config{}, []bus.Task{taskOf("a", "sleep")}, func(w *world) {
+		settle()
+		w.engine.ShutDown()
+		settle()
+		w.expect("a", "running started")
+		w.engine.Up()
+		settle()
+		if c := w.containers()["web.1.a"]; !c.Running() {
+			t.Errorf("a: %+v", c)
+		}
+		w.expect("a", "running started")
+	})
+}
+
 func TestEventStreamLossLosesNothing(t *testing.T) {
 	inWorld(t, sim.Config{}, many(3, "sleep"), func(w *world) {
 		settle()

@@ -91,6 +91,11 @@ func (a *Agent) begin(t *task, s step) {
 		a.forget(t)
 		return
 	}
+	a.perform(t, s, do)
+}
+
+// perform does a step's job, and goes on from its outcome.
+func (a *Agent) perform(t *task, s step, do job) {
 	var ctx context.Context
 	t.step = s
 	ctx, t.cancel = context.WithCancel(a.life)
@@ -139,7 +144,7 @@ func (a *Agent) hold(t *task, doing step, err error) {
 func (a *Agent) broke(t *task, err error) {
 	switch {
 	case errors.Is(err, engine.ErrUnavailable):
-		a.engineLost()
+		a.engineGone()
 	case errors.Is(err, context.Canceled): // interrupted: what is desired now decides
 	default:
 		a.fail(t, err.Error())

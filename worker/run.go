@@ -16,6 +16,9 @@ import (
 const (
 	// graceDefault is the engine's own between the stop signal and the kill.
 	graceDefault = 10 * time.Second
+	// aliveLimit is how long an engine may take to say that it is not shutting down. Where the service manager holds the
+	// socket, one that is does not refuse but stays silent.
+	aliveLimit = 2 * time.Second
 	// stopSlack is how much longer than its grace period a stop may take.
 	stopSlack = time.Minute
 )
@@ -71,6 +74,7 @@ func (a *Agent) inspect(ctx context.Context, task, id string, networks []string)
 
 func (a *Agent) started(t *task, s engine.State, err error) {
 	if s.ID != "" {
+		t.orphaned = false // from here on its end is its own
 		t.running = s.Running()
 		t.see(s)
 	}
@@ -84,7 +88,6 @@ func (a *Agent) started(t *task, s engine.State, err error) {
 	case s.Ended():
 		a.ran(t, s.ExitCode)
 	default:
-		t.orphaned = false
 		if t.Status.State == swarm.TaskStateRunning {
 			a.said(t) // again in place: another PID
 		}
@@ -153,10 +156,28 @@ func (a *Agent) looked(t *task, s engine.State, err error) {
 // again handles the error of a step that must be done in the end.
 func (a *Agent) again(t *task, doing step, err error) {
 	if errors.Is(err, engine.ErrUnavailable) {
-		a.engineLost()
+		a.engineGone()
 		return
 	}
 	a.hold(t, doing, err)
+}
+
+// examine finds out whether a process that nobody here stopped ended by itself, or with an engine that shuts down.
+func (a *Agent) examine(t *task, code int) {
+	t.exit = &code
+	a.perform(t, inquire, func(ctx context.Context) func() {
+		ctx, cancel := context.WithTimeout(ctx, aliveLimit)
+		defer cancel()
+		err := a.Engine.Alive(ctx)
+		return func() {
+			if err != nil {
+				a.engineGone() // while the task still counts as running: its end is the engine's
+			}
+			if t.running {
+				a.ran(t, *t.exit)
+			}
+		}
+	})
 }
 
 // greet runs the hooks that come after a container's start.

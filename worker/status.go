@@ -70,7 +70,7 @@ func (a *Agent) ran(t *task, code int) {
 	case !wanted(t.DesiredState):
 		a.say(t, swarm.TaskStateShutdown, saidShutdown)
 	case t.orphaned && !(code == 0 && t.DesiredState == swarm.TaskStateComplete):
-		t.orphaned, t.prepared = false, nil
+		t.prepared = nil // what is around it may have gone too
 		a.Log.Info("starting a container again that the engine's end took down", "task", t.Name)
 		// Its task is not over: the managers need not know.
 	case t.unhealthy && code == 0:

@@ -59,8 +59,9 @@ const (
 	prepare step = "prepare" // networks, secrets, image
 	create  step = "create"
 	start   step = "start"
-	greet   step = "greet" // post_start hooks
-	stop    step = "stop"  // pre_stop hooks, stop signal, kill
+	greet   step = "greet"   // post_start hooks
+	inquire step = "inquire" // whose doing an end was
+	stop    step = "stop"    // pre_stop hooks, stop signal, kill
 	remove  step = "remove"
 	forget  step = "forget"
 )

@@ -43,6 +43,10 @@ func (a *Agent) watch(ctx context.Context) error {
 func (a *Agent) follow(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	select {
+	case <-a.reopen: // of an earlier stream
+	default:
+	}
 	events, err := a.Engine.Events(ctx, spec.LabelTask)
 	if err != nil {
 		return err
@@ -62,6 +66,8 @@ func (a *Agent) follow(ctx context.Context) error {
 				return nil
 			}
 			a.post(ctx, func() { a.happened(ev) })
+		case <-a.reopen:
+			return nil
 		case <-relist.C:
 			list, err := a.list(ctx)
 			if err != nil {
@@ -87,6 +93,12 @@ func (a *Agent) engineLost() {
 	for _, t := range a.tasks {
 		t.orphaned = t.orphaned || t.running
 	}
+}
+
+// engineGone is engineLost by a call that was not answered: the events are to be asked for again.
+func (a *Agent) engineGone() {
+	a.engineLost()
+	signal(a.reopen)
 }
 
 // listed compares what the engine has with what is known. After a time without events every container is looked at.
@@ -135,7 +147,7 @@ func (a *Agent) happened(ev engine.Event) {
 	if t == nil || t.container != ev.ID {
 		return
 	}
-	inFlight := t.step == start || t.step == look
+	inFlight := t.step == start || t.step == look || t.step == inquire
 	switch ev.Kind {
 	case engine.Started:
 		if t.step == none && !t.running {
@@ -144,6 +156,8 @@ func (a *Agent) happened(ev engine.Event) {
 	case engine.Died:
 		if inFlight {
 			t.exit = &ev.ExitCode // for when the step comes back
+		} else if t.running && t.step == none && wanted(t.DesiredState) && !t.dropped && !t.unhealthy {
+			a.examine(t, ev.ExitCode)
 		} else if t.running {
 			a.ran(t, ev.ExitCode)
 		}
@@ -152,6 +166,9 @@ func (a *Agent) happened(ev engine.Event) {
 	case engine.Unhealthy:
 		a.judge(t, container.Unhealthy)
 	case engine.Destroyed:
+		if t.step == inquire {
+			a.ran(t, *t.exit)
+		}
 		if t.step != remove {
 			a.lost(t)
 		}

@@ -29,6 +29,9 @@ var (
 type Engine interface {
 	// Info describes the engine and its machine.
 	Info(ctx context.Context) (system.Info, error)
+	// Alive says whether the engine still takes requests. One that is shutting down does not, while it stops its
+	// containers and tells of their end.
+	Alive(ctx context.Context) error
 
 	// Image is a local image; ErrNotFound says that there is none of that name.
 	Image(ctx context.Context, ref string) (Image, error)

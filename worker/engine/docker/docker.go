@@ -3,11 +3,13 @@
 package docker
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -46,6 +48,27 @@ func (e *Engine) Info(ctx context.Context) (system.Info, error) {
 		return info, fmt.Errorf("ask the engine about itself: %w", err)
 	}
 	return info, nil
+}
+
+// Alive asks over a connection of its own: dockerd closes its listener first of all, and serves on what is open.
+func (e *Engine) Alive(ctx context.Context) error {
+	conn, err := e.client.Dialer()(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: %w", engine.ErrUnavailable, err)
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	r, err := http.NewRequestWithContext(ctx, http.MethodHead, "http://docker/_ping", nil)
+	if err != nil {
+		return err
+	}
+	if err = r.Write(conn); err == nil {
+		_, err = http.ReadResponse(bufio.NewReader(conn), r) // without a body
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", engine.ErrUnavailable, err)
+	}
+	return nil
 }
 
 // Image is a local image.

@@ -117,6 +117,9 @@ func await(t *testing.T, ch <-chan engine.Event, id string, kind engine.EventKin
 }
 
 func testLife(t *testing.T, s Subject) {
+	if err := s.Engine.Alive(t.Context()); err != nil {
+		t.Errorf("alive: %v", err)
+	}
 	ch := events(t, s)
 	id := create(t, s, "life", nil, "sleep")
 	if st := inspect(t, s, id); st.Status != container.StateCreated || st.Name != s.Prefix+"life" || st.Labels[Label] != s.Prefix || st.Health != "" {

@@ -180,6 +180,18 @@ func (e *Engine) Down() {
 	}
 }
 
+// ShutDown is Down as a dockerd does it that is told to end: it refuses requests, tells of each process that it
+// stops, and goes.
+func (e *Engine) ShutDown() {
+	e.mu.Lock()
+	e.down = true
+	for _, p := range e.containers {
+		e.die(p, 0)
+	}
+	e.mu.Unlock()
+	time.AfterFunc(time.Second, e.Down)
+}
+
 // Up starts the engine again. Its containers stay ended.
 func (e *Engine) Up() {
 	e.mu.Lock()

@@ -143,6 +143,9 @@ func (e *Engine) Info(ctx context.Context) (system.Info, error) {
 	return e.cfg.Info, e.begin(ctx, "info", 0)
 }
 
+// Alive says whether the engine is up.
+func (e *Engine) Alive(ctx context.Context) error { return e.begin(ctx, "alive", 0) }
+
 // Image is a local image.
 func (e *Engine) Image(ctx context.Context, ref string) (engine.Image, error) {
 	if err := e.begin(ctx, "image", 0); err != nil {
