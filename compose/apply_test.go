@@ -203,3 +203,36 @@ func TestGivenUpServiceIsStartedAgain(t *testing.T) {
 		}
 	})
 }
+
+func TestPlanNamesWhatARealSwarmLacks(t *testing.T) {
+	c := newCluster()
+	yaml := "services: {a: {image: a, privileged: true, devices: [/dev/fuse], cpu_shares: 5}}"
+	if plan := planOf(t, c, yaml, PlanOptions{}); len(plan.Warnings) > 0 {
+		t.Errorf("orch: %v", plan.Warnings)
+	}
+	c.orch = false
+	plan := planOf(t, c, yaml, PlanOptions{})
+	if len(plan.Warnings) != 1 || !strings.HasSuffix(plan.Warnings[0].Text, "lacks and ignores: devices, privileged, resources") {
+		t.Errorf("Swarm: %v", plan.Warnings)
+	}
+}
+
+func TestMissingExternalObjects(t *testing.T) {
+	for yaml, want := range map[string]string{
+		"services: {a: {image: a, networks: [n]}}\nnetworks: {n: {external: true}}":                `network "n" is declared as external`,
+		"services: {a: {image: a, secrets: [n]}}\nsecrets: {n: {external: true}}":                  `secret "n" is declared as external`,
+		"services: {a: {image: a, configs: [n]}}\nconfigs: {n: {external: true, name: elsewhere}}": `config "elsewhere" is declared as external`,
+	} {
+		p, err := load(t, yaml)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stack, err := Convert(p, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := NewPlan(t.Context(), newCluster(), stack, PlanOptions{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("err = %v, want %q", err, want)
+		}
+	}
+}

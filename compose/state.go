@@ -3,10 +3,12 @@ package compose
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/mount"
 	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/api/types/swarm"
 	"golang.org/x/sync/errgroup"
@@ -120,29 +122,24 @@ func (s *state) networkNames() map[string]string {
 func (p *Plan) warnTarget() {
 	for _, s := range p.want.Services {
 		c := s.Spec.TaskTemplate.ContainerSpec
-		if !p.have.orch && c.Labels[extra.Label] != "" {
-			e, err := extra.FromLabels(c.Labels)
-			if err == nil && !e.IsZero() {
-				var names []string
-				for _, f := range flatten(e) {
-					name, _, _ := strings.Cut(strings.TrimPrefix(f.path, "."), ".")
-					name, _, _ = strings.Cut(name, "[")
-					if !slices.Contains(names, name) && name != "imageID" {
-						names = append(names, name)
-					}
-				}
-				if len(names) > 0 {
-					p.Warnings = append(p.Warnings, Warning{Key: "services." + s.Key, Text: "the server is Docker's swarm mode, which lacks and ignores: " + strings.Join(names, ", ")})
-				}
-			}
+		if lost := extras(c.Labels); !p.have.orch && len(lost) > 0 {
+			p.Warnings = append(p.Warnings, Warning{Key: "services." + s.Key, Text: "the server is Docker's swarm mode, which lacks and ignores: " + strings.Join(lost, ", ")})
 		}
-		if p.have.nodes > 1 {
-			for _, m := range c.Mounts {
-				if m.Type == "bind" {
-					p.Warnings = append(p.Warnings, Warning{Key: "services." + s.Key + ".volumes",
-						Text: fmt.Sprintf("%s is a directory of the node that a task runs on, and there are %d nodes", m.Source, p.have.nodes)})
-				}
+		for _, m := range c.Mounts {
+			if m.Type == mount.TypeBind && p.have.nodes > 1 {
+				p.Warnings = append(p.Warnings, Warning{Key: "services." + s.Key + ".volumes",
+					Text: fmt.Sprintf("%s is a directory of the node that a task runs on, and there are %d nodes", m.Source, p.have.nodes)})
 			}
 		}
 	}
+}
+
+// extras names what a container's labels ask for beyond Swarm. The id of a built image asks for nothing.
+func extras(labels map[string]string) []string {
+	e, err := extra.FromLabels(labels)
+	if err != nil {
+		return nil // Convert wrote the label; it reads
+	}
+	e.ImageID = ""
+	return slices.Sorted(maps.Keys(toMap(e)))
 }

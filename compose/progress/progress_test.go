@@ -3,6 +3,7 @@ package progress
 import (
 	"bytes"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,12 +35,13 @@ func TestPlainWritesALinePerEvent(t *testing.T) {
 func TestLiveRedrawsInPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
-		width := 60
-		l := NewLive(&out, func() (int, int) { return width, 24 }, false)
+		var width atomic.Int64 // the window is resized while it is drawn in
+		width.Store(60)
+		l := NewLive(&out, func() (int, int) { return int(width.Load()), 24 }, false)
 		l.Event(event("web", compose.Starting, 0, strings.Repeat("long ", 40)))
 		l.Event(event("database", compose.Waiting, 0, ""))
 		time.Sleep(150 * time.Millisecond)
-		width = 40
+		width.Store(40)
 		l.Event(event("web", compose.Done, 2, ""))
 		time.Sleep(100 * time.Millisecond)
 		l.Close()
