@@ -110,7 +110,7 @@ func (a *Agent) judge(t *task, health container.HealthStatus) {
 // look sees what a container that was found is like.
 func (a *Agent) look(t *task) job {
 	t.exit = nil
-	id := t.container
+	task, id := t.ID, t.container
 	var networks []string
 	if parsed, err := a.parse(t); err == nil && !t.dropped {
 		networks = parsed.Networks()
@@ -118,7 +118,7 @@ func (a *Agent) look(t *task) job {
 	return func(ctx context.Context) func() {
 		ctx, cancel := context.WithTimeout(ctx, callLimit)
 		defer cancel()
-		state, err := a.inspect(ctx, t.ID, id, networks)
+		state, err := a.inspect(ctx, task, id, networks)
 		return func() { a.looked(t, state, err) }
 	}
 }
@@ -285,7 +285,7 @@ func (a *Agent) remove(t *task) job {
 
 // forget ends a task of which nothing is left but its files.
 func (a *Agent) forget(t *task) {
-	a.Network.Detach(t.ID)
+	a.detach(t)
 	if err := a.files.Remove(t.ID); err != nil {
 		a.Log.Warn("secrets of a task that is gone are left", "task", t.Name, "err", err)
 	}
