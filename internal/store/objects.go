@@ -47,6 +47,10 @@ type Cluster struct {
 	DataKey []byte `json:",omitempty"`
 	// UnlockKey is set while autolock is on.
 	UnlockKey string `json:",omitempty"`
+	// NextSubnet and NextVXLAN are where the search for a new network's goes on:
+	// those of a removed one rest, as nodes may still be taking it down.
+	NextSubnet string `json:",omitempty"`
+	NextVXLAN  uint32 `json:",omitempty"`
 }
 
 // Node is a machine of the cluster.

@@ -157,6 +157,23 @@ func TestSubnets(t *testing.T) {
 	}
 }
 
+func TestSubnetOfARemovedNetworkRests(t *testing.T) {
+	cluster := &store.Cluster{}
+	cluster.ID, cluster.DefaultAddrPool, cluster.SubnetSize = "c", []string{"10.1.0.0/24", "10.2.0.0/25"}, 25
+	c := open(t, cluster)
+	var got []string
+	for i := range 4 {
+		id := fmt.Sprintf("n%d", i)
+		c.put(network(id))
+		got = append(got, c.subnets()[id])
+		c.update(func(tx *store.Tx) { tx.Delete(tx.Network(id)) })
+	}
+	want := []string{"10.1.0.0/25 10.1.0.1 4096", "10.1.0.128/25 10.1.0.129 4097", "10.1.0.0/25 10.1.0.1 4098", "10.1.0.128/25 10.1.0.129 4099"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestEndpointAndAddresses(t *testing.T) {
 	web := publishing(service("web", "front", "back"), port(8080, inIngress), port(0, inIngress), port(9090, onHost))
 	c := open(t, network("in", ingress), network("front"), network("back"), web, task("t1", web))

@@ -17,8 +17,10 @@ import (
 const (
 	// VXLANOption is the driver option that holds a network's VXLAN identifier.
 	VXLANOption = "com.docker.network.driver.overlay.vxlanid_list"
-	// firstVXLAN is where Swarm begins: lower ones are left to the hosts.
+	// firstVXLAN is where Swarm begins: lower ones are left to the hosts. An
+	// identifier has 24 bits.
 	firstVXLAN = 4096
+	lastVXLAN  = 1<<24 - 1
 	// predefinedLabel marks the engine's own networks (host, bridge, none), which
 	// services may refer to and which have nothing to allocate.
 	predefinedLabel = "com.docker.swarm.predefined"
@@ -75,8 +77,24 @@ func (a *allocation) network(n *store.Network) {
 		maps.Copy(c.DriverState.Options, d.Options)
 	}
 	if c.DriverState.Options[VXLANOption] == "" {
-		c.DriverState.Options[VXLANOption] = strconv.Itoa(freeVXLAN(&a.tx.View))
+		c.DriverState.Options[VXLANOption] = strconv.FormatUint(uint64(freeVXLAN(&a.tx.View)), 10)
 	}
+	a.tx.Put(&c)
+	a.moveOn(&c)
+}
+
+// moveOn has the next network look behind this one.
+func (a *allocation) moveOn(n *store.Network) {
+	cluster := a.tx.Cluster()
+	if cluster == nil {
+		return
+	}
+	c := *cluster
+	if len(subnets(&store.Network{Network: swarm.Network{Spec: n.Spec}})) == 0 {
+		subnet, _ := Subnet(n)
+		c.NextSubnet = last(subnet).Next().String()
+	}
+	c.NextVXLAN = VXLAN(n) + 1
 	a.tx.Put(&c)
 }
 
@@ -107,6 +125,7 @@ func (a *allocation) ipam(n *store.Network) ([]swarm.IPAMConfig, bool) {
 // another network nor anything that a node routes.
 func freeSubnet(v *store.View) (netip.Prefix, bool) {
 	pools, size := []string{defaultPool}, defaultSubnetSize
+	var next netip.Addr
 	if c := v.Cluster(); c != nil {
 		if len(c.DefaultAddrPool) > 0 {
 			pools = c.DefaultAddrPool
@@ -114,22 +133,34 @@ func freeSubnet(v *store.View) (netip.Prefix, bool) {
 		if c.SubnetSize > 0 {
 			size = int(c.SubnetSize)
 		}
+		next, _ = netip.ParseAddr(c.NextSubnet) // none: from the beginning
 	}
 	taken := takenSubnets(v)
+	var parsed []netip.Prefix
 	for _, p := range pools {
 		pool, err := netip.ParsePrefix(p)
 		if err != nil || !pool.Addr().Is4() || size > pool.Addr().BitLen() {
 			continue
 		}
-		if subnet, ok := firstFree(pool.Masked(), max(size, pool.Bits()), taken); ok {
+		parsed = append(parsed, pool.Masked())
+	}
+	// The pool that has the next one, from there; then every pool from its beginning.
+	for _, pool := range parsed {
+		if start := netip.PrefixFrom(next, max(size, pool.Bits())).Masked(); start.IsValid() && pool.Contains(next) {
+			if subnet, ok := firstFree(pool, start.Addr(), start.Bits(), taken); ok {
+				return subnet, true
+			}
+		}
+	}
+	for _, pool := range parsed {
+		if subnet, ok := firstFree(pool, pool.Addr(), max(size, pool.Bits()), taken); ok {
 			return subnet, true
 		}
 	}
 	return netip.Prefix{}, false
 }
 
-func firstFree(pool netip.Prefix, bits int, taken []netip.Prefix) (netip.Prefix, bool) {
-	at := pool.Addr()
+func firstFree(pool netip.Prefix, at netip.Addr, bits int, taken []netip.Prefix) (netip.Prefix, bool) {
 	for at.IsValid() && pool.Contains(at) {
 		subnet := netip.PrefixFrom(at, bits)
 		i := slices.IndexFunc(taken, subnet.Overlaps)
@@ -197,14 +228,19 @@ func VXLAN(n *store.Network) uint32 {
 	return uint32(id)
 }
 
-func freeVXLAN(v *store.View) int {
-	taken := map[int]bool{}
+func freeVXLAN(v *store.View) uint32 {
+	taken := map[uint32]bool{}
 	for _, n := range v.Networks(store.All()) {
-		taken[int(VXLAN(n))] = true
+		taken[VXLAN(n)] = true
 	}
-	id := firstVXLAN
-	for taken[id] {
-		id++
+	id := uint32(firstVXLAN)
+	if c := v.Cluster(); c != nil && c.NextVXLAN > firstVXLAN {
+		id = c.NextVXLAN
+	}
+	for taken[id] || id > lastVXLAN {
+		if id++; id > lastVXLAN {
+			id = firstVXLAN
+		}
 	}
 	return id
 }
