@@ -13,6 +13,7 @@ import (
 	"orch/internal/bus"
 	"orch/worker/engine"
 	"orch/worker/files"
+	"orch/worker/network"
 )
 
 // Managers is the connection to the managers: bus.WorkerConn, or a fake in tests.
@@ -24,10 +25,10 @@ type Managers interface {
 	Report(context.Context, bus.Report) (bus.Reply, error)
 }
 
-// Network is the node's part of the cluster's networks: package network, or none in tests.
+// Network is the node's part of the cluster's networks: package network, whose Run the caller starts, or none in tests.
 type Network interface {
 	// Apply puts names, VIPs and ports in force.
-	Apply(ctx context.Context, networks []bus.Network, services []bus.Service) error
+	Apply(context.Context, network.State) error
 	// Ensure makes a network exist on the engine and returns the engine's name of it.
 	Ensure(context.Context, bus.Network) (string, error)
 	// DNS are the resolvers of a task on the networks.
@@ -37,7 +38,9 @@ type Network interface {
 	Detach(task string)
 	// Conditions are what the node cannot do, UsedSubnets what is routed on it already.
 	Conditions() []string
-	UsedSubnets() []string
+	UsedSubnets() ([]string, error)
+	// Teardown takes everything of the networks off the node.
+	Teardown(context.Context) error
 }
 
 // Config is what an agent needs.

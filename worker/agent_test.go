@@ -66,14 +66,14 @@ func TestStatusCarriesTheContainer(t *testing.T) {
 	inWorld(t, sim.Config{}, []bus.Task{taskOf("a", "sleep")}, func(w *world) {
 		settle()
 		c := w.containers()["web.1.a"]
-		got := w.managers.status["a"].Status.ContainerStatus
-		if got == nil || got.ContainerID != c.ID || got.PID != c.PID || c.PID == 0 {
+		got := w.managers.container("a")
+		if got.ContainerID != c.ID || got.PID != c.PID || c.PID == 0 {
 			t.Errorf("status %+v, container %+v", got, c)
 		}
 		w.engine.Die("web.1.a", 9)
 		synctest.Wait() // no time goes by: the event is enough
 		w.expect("a", "failed started: task: non-zero exit (9)")
-		if got := w.managers.status["a"].Status.ContainerStatus; got.ExitCode != 9 || got.PID != 0 {
+		if got := w.managers.container("a"); got.ExitCode != 9 || got.PID != 0 {
 			t.Errorf("status %+v", got)
 		}
 		if _, ok := w.containers()["web.1.a"]; !ok {
@@ -253,16 +253,15 @@ func TestRotationIsConfirmedOnceInForce(t *testing.T) {
 		w.network.mu.Unlock()
 		w.managers.push(bus.Assignments{Services: []bus.Service{{ID: "s"}}}, false)
 		settle()
-		seq := w.managers.full.Seq
-		if w.managers.applied >= seq {
-			t.Errorf("%d was confirmed and is not in force", seq)
+		if sent, confirmed := w.managers.position(); confirmed >= sent {
+			t.Errorf("%d was confirmed and is not in force", sent)
 		}
 		w.network.mu.Lock()
 		w.network.fail = nil
 		w.network.mu.Unlock()
 		settle()
-		if w.managers.applied != seq {
-			t.Errorf("confirmed %d, want %d", w.managers.applied, seq)
+		if sent, confirmed := w.managers.position(); confirmed != sent {
+			t.Errorf("confirmed %d, want %d", confirmed, sent)
 		}
 	})
 }

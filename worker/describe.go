@@ -19,11 +19,15 @@ func (a *Agent) describe(ctx context.Context) (bus.Session, error) {
 	if err != nil {
 		return bus.Session{}, err
 	}
+	used, err := a.Network.UsedSubnets()
+	if err != nil {
+		return bus.Session{}, err
+	}
 	d := description(info)
 	d.TLSInfo = a.TLSInfo
 	return bus.Session{
 		Node: a.NodeID, Description: d, Address: a.Address,
-		Conditions: a.Network.Conditions(), UsedSubnets: a.Network.UsedSubnets(),
+		Conditions: a.Network.Conditions(), UsedSubnets: used,
 	}, nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"orch/internal/bus"
 	"orch/worker/engine"
 	"orch/worker/engine/sim"
+	"orch/worker/network"
 )
 
 // managers are a small cluster's managers: they assign what the test says, and keep what is reported.
@@ -128,6 +129,23 @@ func (m *managers) set(do func()) {
 	do()
 }
 
+// position is the last message's number, and the last that was confirmed.
+func (m *managers) position() (sent, confirmed uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.full.Seq, m.applied
+}
+
+// container is what was last reported of a task's.
+func (m *managers) container(id string) swarm.ContainerStatus {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if c := m.status[id].Status.ContainerStatus; c != nil {
+		return *c
+	}
+	return swarm.ContainerStatus{}
+}
+
 // said is the last that was reported of a task.
 func (m *managers) said(id string) string {
 	m.mu.Lock()
@@ -146,7 +164,7 @@ type silent struct {
 	fail     error
 }
 
-func (s *silent) Apply(context.Context, []bus.Network, []bus.Service) error {
+func (s *silent) Apply(context.Context, network.State) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.applied++
@@ -165,8 +183,9 @@ func (s *silent) Detach(task string) {
 	defer s.mu.Unlock()
 	delete(s.attached, task)
 }
-func (s *silent) Conditions() []string  { return nil }
-func (s *silent) UsedSubnets() []string { return nil }
+func (s *silent) Conditions() []string           { return nil }
+func (s *silent) UsedSubnets() ([]string, error) { return nil, nil }
+func (s *silent) Teardown(context.Context) error { return nil }
 
 // world is an agent on a simulated engine.
 type world struct {
@@ -224,7 +243,7 @@ func (w *world) expect(task, want string) {
 	w.t.Helper()
 	synctest.Wait()
 	if got := w.managers.said(task); got != want {
-		w.t.Errorf("task %s: said %q, want %q; all: %q", task, got, want, w.managers.history[task])
+		w.managers.set(func() { w.t.Errorf("task %s: said %q, want %q; all: %q", task, got, want, w.managers.history[task]) })
 	}
 }
 

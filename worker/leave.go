@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Leave takes everything of the node's tasks away: containers, secrets and what was saved. Run must have ended.
+// Leave takes everything of the node's tasks away: containers, networks, secrets and what was saved. Run must have ended.
 func (a *Agent) Leave(ctx context.Context) error {
 	list, err := a.list(ctx)
 	if err != nil {
@@ -36,7 +36,7 @@ func (a *Agent) Leave(ctx context.Context) error {
 			return nil
 		})
 	}
-	err = errors.Join(g.Wait(), a.files.Close())
+	err = errors.Join(g.Wait(), a.Network.Teardown(ctx), a.files.Close())
 	if gone := os.Remove(a.saver.path); !errors.Is(gone, os.ErrNotExist) {
 		err = errors.Join(err, gone)
 	}

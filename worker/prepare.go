@@ -107,9 +107,10 @@ func (a *Agent) prepare(t *task) job {
 func (a *Agent) create(t *task) job {
 	parsed, _ := a.parse(t) // it was parsed to be prepared
 	place := spec.Place{
-		Node: a.link.node(), Networks: maps.Clone(t.prepared.networks), Files: t.prepared.files, DNS: a.Network.DNS(parsed.Networks()),
+		Node: a.link.node(), Networks: maps.Clone(t.prepared.networks), Files: t.prepared.files,
 	}
 	return func(ctx context.Context) func() {
+		place.DNS = a.Network.DNS(parsed.Networks()) // may wait for an Apply
 		id, adopted, err := a.makeContainer(ctx, parsed, place)
 		return func() {
 			if err != nil {

@@ -3,6 +3,8 @@ package worker
 import (
 	"context"
 	"time"
+
+	"orch/worker/network"
 )
 
 // applyAgain is the pause before names, VIPs and ports are tried again that could not be put in force.
@@ -32,11 +34,11 @@ func (a *Agent) applyRotation() {
 		return
 	}
 	a.rotation.busy, a.rotation.stale = true, false
-	at, networks, services := a.rotation.at, sortedValues(a.set.networks), sortedValues(a.set.services)
+	at, state := a.rotation.at, network.State{Networks: sortedValues(a.set.networks), Services: sortedValues(a.set.services)}
 	a.steps.Go(func() error {
 		ctx, cancel := context.WithTimeout(a.life, callLimit)
 		defer cancel()
-		err := a.Network.Apply(ctx, networks, services)
+		err := a.Network.Apply(ctx, state)
 		a.post(a.life, func() { a.rotated(at, err) })
 		return nil
 	})

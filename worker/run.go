@@ -83,10 +83,14 @@ func (a *Agent) started(t *task, s engine.State, err error) {
 		a.lost(t)
 	case err != nil:
 		a.broke(t, err)
-	case t.exit != nil:
-		a.ran(t, *t.exit)
-	case s.Ended():
-		a.ran(t, s.ExitCode)
+	case t.exit != nil || s.Ended(): // it did run
+		code := s.ExitCode
+		if t.exit != nil {
+			code = *t.exit
+		}
+		t.running = true
+		a.judge(t, s.Health)
+		a.ran(t, code)
 	default:
 		if t.Status.State == swarm.TaskStateRunning {
 			a.said(t) // again in place: another PID

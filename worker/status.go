@@ -62,7 +62,6 @@ func (t *task) see(s engine.State) {
 // ran notes that a container's process has ended, and what that means for its task.
 func (a *Agent) ran(t *task, code int) {
 	t.running = false
-	a.Network.Detach(t.ID)
 	t.Status.ContainerStatus = &swarm.ContainerStatus{ContainerID: t.container, ExitCode: code}
 	t.Status.PortStatus = swarm.PortStatus{}
 	switch {
@@ -72,7 +71,7 @@ func (a *Agent) ran(t *task, code int) {
 	case t.orphaned && !(code == 0 && t.DesiredState == swarm.TaskStateComplete):
 		t.prepared = nil // what is around it may have gone too
 		a.Log.Info("starting a container again that the engine's end took down", "task", t.Name)
-		// Its task is not over: the managers need not know.
+		return // its task is not over: the managers need not know, and it joins its networks anew
 	case t.unhealthy && code == 0:
 		a.fail(t, errUnhealthy)
 	case t.unhealthy:
@@ -82,13 +81,20 @@ func (a *Agent) ran(t *task, code int) {
 	default:
 		a.say(t, swarm.TaskStateComplete, saidFinished)
 	}
+	a.detach(t)
+}
+
+// detach takes an ended task out of its networks, which may have to wait for an Apply.
+func (a *Agent) detach(t *task) {
+	id := t.ID
+	a.steps.Go(func() error { a.Network.Detach(id); return nil })
 }
 
 // lost notes that a task's container is gone.
 func (a *Agent) lost(t *task) {
 	had := t.running
 	t.container, t.running, t.unsure = "", false, false
-	a.Network.Detach(t.ID)
+	a.detach(t)
 	switch {
 	case !wanted(t.DesiredState):
 		a.say(t, swarm.TaskStateShutdown, saidShutdown)
