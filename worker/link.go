@@ -200,10 +200,10 @@ func (l *link) beat(ctx context.Context, at position, behind *uint64) bool {
 	}
 	reply, err := l.Managers.Beat(ctx, b)
 	switch {
-	case reply.Err != "" || errors.Is(err, context.DeadlineExceeded):
-		return false
-	case err != nil:
+	case errors.Is(err, bus.ErrNoManager):
 		return true // nobody leads now; who does next will not know the session
+	case err != nil:
+		return false // refused, or not answered
 	case reply.Epoch != at.epoch:
 		return false
 	case *behind > at.seq:
