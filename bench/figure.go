@@ -1,0 +1,50 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// figure is a measured value beside what it must be.
+type figure struct {
+	name   string
+	value  float64
+	target float64 // at most
+	unit   string
+	peer   string  // who else was measured
+	other  float64 // the peer's value
+	ahead  bool    // must be below the peer's, too
+}
+
+func (f figure) holds() bool {
+	return f.value <= f.target && (!f.ahead || f.value < f.other)
+}
+
+func (f figure) String() string {
+	s := fmt.Sprintf("%-52s %8.3f %-2s  target ≤ %.2f %s", f.name, f.value, f.unit, f.target, f.unit)
+	if f.peer != "" {
+		s += fmt.Sprintf("  %s %.3f %s", f.peer, f.other, f.unit)
+	}
+	if f.holds() {
+		return s + "  holds"
+	}
+	return s + "  falls short"
+}
+
+// report prints a figure as soon as it is known: a run takes minutes.
+func (b *bench) report(f figure) {
+	b.figures = append(b.figures, f)
+	fmt.Println(f)
+}
+
+func median(list []time.Duration) float64 {
+	slices.Sort(list)
+	return list[len(list)/2].Seconds()
+}
+
+// percentile is the value that p of all values do not exceed.
+func percentile(list []time.Duration, p float64) float64 {
+	slices.Sort(list)
+	return list[min(int(float64(len(list))*p), len(list)-1)].Seconds()
+}

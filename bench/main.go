@@ -1,0 +1,74 @@
+// Command bench measures what orch promises, beside its peers in the same run.
+//
+// It owns the figures and their targets; hosts and their dockerds are test/lab's. Every group starts what it measures from
+// nothing and takes it down again. A figure is one line; the last line says how many hold.
+//
+//	go run ./bench -orch bin/orch [GROUP...]
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"orch/test/lab"
+)
+
+// groups are run in the order of their names.
+var groups = map[string]func(ctx context.Context, b *bench) error{
+	"deploy": deploy,
+}
+
+// bench is one run.
+type bench struct {
+	orch    string // path of the program
+	figures []figure
+}
+
+func main() {
+	orch := flag.String("orch", "bin/orch", "the orch program to measure")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, *orch, flag.Args()); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, orch string, names []string) error {
+	if why := lab.Missing(); why != "" {
+		return fmt.Errorf("%s", why)
+	}
+	path, err := filepath.Abs(orch)
+	if err != nil {
+		return err
+	}
+	b := &bench{orch: path}
+	if len(names) == 0 {
+		names = slices.Sorted(maps.Keys(groups))
+	}
+	for _, name := range names {
+		group, ok := groups[name]
+		if !ok {
+			return fmt.Errorf("no group %q: there are %s", name, strings.Join(slices.Sorted(maps.Keys(groups)), ", "))
+		}
+		if err := group(ctx, b); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	held := 0
+	for _, f := range b.figures {
+		if f.holds() {
+			held++
+		}
+	}
+	fmt.Printf("%d of %d figures hold\n", held, len(b.figures))
+	return nil
+}
