@@ -238,6 +238,16 @@ func TestNode(t *testing.T) {
 			}
 		}
 	})
+	t.Run("a UDP flow leaves a task that leaves rotation", func(t *testing.T) {
+		// One source port, so that the kernel would keep the flow where it was.
+		hold := func() string { return strings.Fields(n.exec("client", "ask", "udp:45082", testVIP+":8080"))[0] }
+		first := hold()
+		n.apply(n.service(others(first)...))
+		if second := hold(); second == first {
+			t.Errorf("still %s", second)
+		}
+		n.apply(n.service(1, 2, 3))
+	})
 	t.Run("without tasks a connection is refused at once", func(t *testing.T) {
 		n.apply(n.service())
 		out, err := exec.Command("docker", "exec", n.ids["client"], "/peer", "ask", "tcp", testVIP+":8080").CombinedOutput()
@@ -274,6 +284,16 @@ func TestNode(t *testing.T) {
 		}
 		ask(t, "tcp", "127.0.0.1:38082")
 	})
+}
+
+// others are the tasks besides the named.
+func others(name string) (out []int) {
+	for i := 1; i <= 3; i++ {
+		if fmt.Sprint("t", i) != name {
+			out = append(out, i)
+		}
+	}
+	return out
 }
 
 func (n *node) restart(t *testing.T) {

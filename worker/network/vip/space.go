@@ -22,12 +22,18 @@ const tableName = "orch"
 // sockBuffer holds the answers to one transaction over all services: the kernel's default overflows at a few hundred.
 const sockBuffer = 32 << 20
 
+// udpCounter counts what was sent to service addresses by UDP, so that no flow is looked for where there can be none: reading all
+// of the machine's tracked connections takes tens of milliseconds.
+const udpCounter = "udp"
+
 // Space is one network namespace's service addresses. It is not safe for concurrent use.
 type Space struct {
 	ns   netns.NsHandle
 	conn *nftables.Conn
 	// have is what the kernel holds; nil says that it is not known.
 	have Table
+	// udp says that some UDP flow to a service address may be left from an earlier table.
+	udp bool
 
 	table *nftables.Table
 	vips  *nftables.Set
@@ -132,6 +138,9 @@ func (s *Space) Apply(want ...Table) error {
 func (s *Space) begin() {
 	c := s.conn
 	s.table = &nftables.Table{Name: tableName, Family: nftables.TableFamilyIPv4}
+	if called, err := s.calledByUDP(); err == nil && called { // an error: there is no such table yet
+		s.udp = true
+	}
 	c.AddTable(s.table)
 	c.DelTable(s.table)
 	c.AddTable(s.table)
@@ -139,6 +148,7 @@ func (s *Space) begin() {
 	s.dead = &nftables.Set{Table: s.table, Name: "dead", KeyType: nftables.TypeIPAddr}
 	_ = c.AddSet(s.vips, nil) // nothing to encode that could fail
 	_ = c.AddSet(s.dead, nil)
+	c.AddObj(&nftables.CounterObj{Table: s.table, Name: udpCounter})
 	nat := c.AddChain(&nftables.Chain{
 		Table: s.table, Name: "out", Type: nftables.ChainTypeNAT, Hooknum: nftables.ChainHookOutput, Priority: nftables.ChainPriorityNATDest,
 	})
@@ -210,6 +220,11 @@ func (s *Space) balance(chain *nftables.Chain, t Target) error {
 	if t.Sticky {
 		pick = []expr.Any{saddr(), &expr.Hash{SourceRegister: 1, DestRegister: 1, Length: 4, Modulus: n, Type: expr.HashTypeJenkins}}
 	}
+	s.conn.AddRule(&nftables.Rule{Table: s.table, Chain: chain, Exprs: []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_UDP}},
+		&expr.Objref{Type: unix.NFT_OBJECT_COUNTER, Name: udpCounter},
+	}})
 	s.conn.AddRule(&nftables.Rule{Table: s.table, Chain: chain, Exprs: append(pick,
 		&expr.Lookup{SourceRegister: 1, DestRegister: 1, IsDestRegSet: true, SetName: m.Name, SetID: m.ID},
 		&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1},
@@ -241,6 +256,9 @@ func (s *Space) forget(retired map[netip.Addr][]netip.Addr) error {
 	if len(retired) == 0 {
 		return nil
 	}
+	if called, err := s.calledByUDP(); err != nil || !called && !s.udp {
+		return err
+	}
 	h, err := netlink.NewHandleAt(s.ns, unix.NETLINK_NETFILTER)
 	if err != nil {
 		return fmt.Errorf("open connection tracking in a task's namespace: %w", err)
@@ -250,6 +268,15 @@ func (s *Space) forget(retired map[netip.Addr][]netip.Addr) error {
 		return fmt.Errorf("end the flows to removed tasks: %w", err)
 	}
 	return nil
+}
+
+func (s *Space) calledByUDP() (bool, error) {
+	got, err := s.conn.GetObject(&nftables.CounterObj{Table: s.table, Name: udpCounter})
+	if err != nil {
+		return false, fmt.Errorf("count datagrams to service addresses: %w", err)
+	}
+	counter, ok := got.(*nftables.CounterObj)
+	return ok && counter.Packets > 0, nil
 }
 
 // flows picks UDP flows by the address that was called and the backend that answers.

@@ -72,7 +72,15 @@ type writerTo struct {
 func (w writerTo) Write(b []byte) (int, error) { return w.WriteTo(b, w.to) }
 
 func ask(network, address string) error {
-	c, err := net.DialTimeout(network, address, 5*time.Second)
+	d := net.Dialer{Timeout: 5 * time.Second}
+	if port, ok := strings.CutPrefix(network, "udp:"); ok { // from a port of one's choice
+		local, err := net.ResolveUDPAddr("udp4", ":"+port)
+		if err != nil {
+			return err
+		}
+		network, d.LocalAddr = "udp4", local
+	}
+	c, err := d.Dial(network, address)
 	if err != nil {
 		return err
 	}
