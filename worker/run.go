@@ -36,11 +36,11 @@ func (a *Agent) start(t *task) job {
 		p, _ := a.placing(t) // it parses
 		again = &p
 	}
-	id, networks := t.container, parsed.Networks()
+	task, id, networks := t.ID, t.container, parsed.Networks()
 	return func(ctx context.Context) func() {
 		ctx, cancel := context.WithTimeout(ctx, callLimit)
 		defer cancel()
-		state, err := a.startContainer(ctx, again, t.ID, id, networks)
+		state, err := a.startContainer(ctx, again, task, id, networks)
 		return func() { a.started(t, state, err) }
 	}
 }
