@@ -12,10 +12,13 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"orch/test/lab"
 )
@@ -54,6 +57,7 @@ func run(ctx context.Context, orch string, names []string) error {
 	if len(names) == 0 {
 		names = slices.Sorted(maps.Keys(groups))
 	}
+	fmt.Println(conditions(ctx, path))
 	for _, name := range names {
 		group, ok := groups[name]
 		if !ok {
@@ -71,4 +75,16 @@ func run(ctx context.Context, orch string, names []string) error {
 	}
 	fmt.Printf("%d of %d figures hold\n", held, len(b.figures))
 	return nil
+}
+
+// conditions are what a recorded run has to say about where it was made.
+func conditions(ctx context.Context, orch string) string {
+	show := func(args ...string) string {
+		out, err := exec.CommandContext(ctx, args[0], args[1:]...).Output()
+		if err != nil {
+			return "unknown"
+		}
+		return strings.TrimSpace(string(out))
+	}
+	return fmt.Sprintf("%s, %d processors, Linux %s, %s; %s", time.Now().Format(time.DateOnly), runtime.NumCPU(), show("uname", "-r"), show("dockerd", "--version"), show(orch, "--version"))
 }

@@ -40,11 +40,15 @@ func (a *app) host() string {
 	return defaultHost
 }
 
-// client connects to nothing yet: the version is negotiated with the first call.
+// client is for commands that need a daemon. It connects to nothing yet: the version is negotiated with the first call.
 func (a *app) client() (*client.Client, error) {
 	if err := a.checkDefaultHost(); err != nil {
 		return nil, err
 	}
+	return a.connect()
+}
+
+func (a *app) connect() (*client.Client, error) {
 	cli, err := client.NewClientWithOpts(client.WithTLSClientConfigFromEnv(), client.WithHost(a.host()),
 		client.WithAPIVersionNegotiation(), client.WithUserAgent("orch/"+version))
 	if err != nil {

@@ -42,9 +42,9 @@ func (s *starter) flags(cmd *cobra.Command) {
 
 // running is a client to the daemon, which is started if nothing answers.
 func (a *app) running(ctx context.Context, s starter) (*client.Client, error) {
-	cli, err := client.NewClientWithOpts(client.WithTLSClientConfigFromEnv(), client.WithHost(a.host()), client.WithAPIVersionNegotiation())
+	cli, err := a.connect()
 	if err != nil {
-		return nil, usagef("host %q: %w", a.host(), err)
+		return nil, err
 	}
 	if _, err := cli.Ping(ctx); err == nil || !client.IsErrConnectionFailed(err) {
 		return cli, err
@@ -72,6 +72,10 @@ func (s starter) start(ctx context.Context, say io.Writer, socket string) error 
 	}
 	dir, err := filepath.Abs(s.dataDir)
 	if err != nil {
+		return err
+	}
+	// One that an earlier daemon left would be taken for this one's.
+	if err := os.Remove(pidFile(dir)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	args := []string{exe, "daemon", "--data-dir", dir, "--socket", socket, "--docker-host", s.dockerHost}
