@@ -1,0 +1,109 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+
+	"orch/internal/bus"
+)
+
+// link is one node's connection to whoever leads.
+type link struct {
+	cluster     *Cluster
+	node        string
+	increments  chan bus.Assignments
+	reconnected chan struct{}
+
+	mu     sync.Mutex // guards what follows
+	down   bool
+	loss   float64
+	random *rand.Rand
+}
+
+var errCut = errors.New("no route to the managers")
+
+func newLink(c *Cluster, node string) *link {
+	return &link{
+		cluster: c, node: node, increments: make(chan bus.Assignments, 1000), reconnected: make(chan struct{}, 1),
+		random: rand.New(rand.NewPCG(c.random.Uint64(), 0)),
+	}
+}
+
+func (l *link) cut(down bool) {
+	l.mu.Lock()
+	l.down = down
+	l.mu.Unlock()
+	if !down {
+		l.reconnect()
+	}
+}
+
+func (l *link) lossy(share float64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.loss = share
+}
+
+// lost decides the fate of one message.
+func (l *link) lost() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.down || l.random.Float64() < l.loss
+}
+
+func (l *link) reconnect() {
+	select {
+	case l.reconnected <- struct{}{}:
+	default:
+	}
+}
+
+func (l *link) push(a bus.Assignments) error {
+	if l.lost() {
+		return nil // as with NATS: nobody is told
+	}
+	l.increments <- a
+	return nil
+}
+
+// Session, Next, Reconnected, Beat and Report are worker.Managers.
+func (l *link) Session(ctx context.Context, s bus.Session) (bus.Assignments, error) {
+	return ask(l, func() (bus.Assignments, error) { return l.cluster.leader.Load().dispatcher.Session(ctx, s) })
+}
+
+// Next is the next increment.
+func (l *link) Next(ctx context.Context) (bus.Assignments, error) {
+	select {
+	case a := <-l.increments:
+		return a, nil
+	case <-ctx.Done():
+		return bus.Assignments{}, ctx.Err()
+	}
+}
+
+// Reconnected tells that messages may have been missed.
+func (l *link) Reconnected() <-chan struct{} { return l.reconnected }
+
+// Beat is a heartbeat.
+func (l *link) Beat(ctx context.Context, b bus.Beat) (bus.Reply, error) {
+	return ask(l, func() (bus.Reply, error) { return l.cluster.leader.Load().dispatcher.Beat(ctx, b) })
+}
+
+// Report carries task states.
+func (l *link) Report(ctx context.Context, r bus.Report) (bus.Reply, error) {
+	return ask(l, func() (bus.Reply, error) { return l.cluster.leader.Load().dispatcher.Report(ctx, r) })
+}
+
+// ask is a request that may be lost, or its answer.
+func ask[T any](l *link, fn func() (T, error)) (none T, err error) {
+	if l.lost() {
+		return none, errCut
+	}
+	answer, err := fn()
+	if l.lost() {
+		return none, errCut
+	}
+	return answer, err
+}
