@@ -189,7 +189,7 @@ func (n *Network) networks(ctx context.Context) error {
 	state, applied := n.state, n.applied
 	var missing []bus.Network
 	for _, w := range state.Networks {
-		if _, ok := n.ensured[w.ID]; !ok && w.Ingress && n.cfg.Docker != nil {
+		if _, ok := n.ensured[w.ID]; !ok && w.Ingress {
 			missing = append(missing, w)
 		}
 	}

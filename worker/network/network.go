@@ -104,8 +104,11 @@ func (n *Network) PortErrors() map[string]string { return n.ports.Errors() }
 // PortErrorsChanged has a value when PortErrors has changed.
 func (n *Network) PortErrorsChanged() <-chan struct{} { return n.ports.Changed() }
 
-// DNS are the resolvers of a task on the networks: the first one's gateway. Docker keeps them for the container's life.
+// DNS are the resolvers of a task on the networks: the first one's gateway, or none on a node that cannot serve names. Docker keeps them for the container's life.
 func (n *Network) DNS(networks []string) []string {
+	if n.can.Namespace != nil {
+		return nil // nobody listens there
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, id := range networks {
@@ -187,6 +190,9 @@ func (n *Network) known() []bus.Network {
 }
 
 func (n *Network) listen(ctx context.Context, networks []bus.Network) error {
+	if n.can.Namespace != nil {
+		return nil // a condition says so: the names' port takes the same rights
+	}
 	var gateways []netip.Addr
 	for _, w := range networks {
 		if g, err := netip.ParseAddr(w.Gateway); err == nil {

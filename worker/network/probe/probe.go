@@ -25,7 +25,7 @@ type Result struct {
 func (r Result) Conditions() []string {
 	var out []string
 	if r.Namespace != nil {
-		return []string{fmt.Sprintf("no service addresses, no overlay across nodes: %v", r.Namespace)}
+		return []string{fmt.Sprintf("no service names or addresses, no overlay across nodes: %v", r.Namespace)}
 	}
 	if r.Bridge != nil {
 		out = append(out, fmt.Sprintf("no overlay support: bridge: %v", r.Bridge))
