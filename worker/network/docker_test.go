@@ -260,14 +260,23 @@ func TestNode(t *testing.T) {
 	t.Run("a lookup before the namespace is ready still works", func(t *testing.T) {
 		// Nothing attaches it: after the bounded wait the tasks' own addresses are given.
 		id := n.run("early", "10.213.82.30", "ask", "tcp", "web:8080")
-		wait, errs := n.docker.ContainerWait(t.Context(), id, container.WaitConditionNotRunning)
-		select {
-		case s := <-wait:
-			if s.StatusCode != 0 {
-				t.Errorf("exit %d", s.StatusCode)
+		if code := n.wait(id); code != 0 {
+			t.Errorf("exit %d", code)
+		}
+	})
+	t.Run("the first thing a container does is to call a service", func(t *testing.T) {
+		for range 10 {
+			id := n.run("first", "10.213.82.31", "ask", "tcp", "web:8080")
+			if got, err := n.docker.ContainerInspect(t.Context(), id); err == nil && got.State.Running {
+				_ = n.net.Attach(t.Context(), "first", id, got.State.Pid, []string{n.spec.ID}) // it may have ended meanwhile
 			}
-		case err := <-errs:
-			t.Error(err)
+			if code := n.wait(id); code != 0 {
+				t.Errorf("exit %d", code)
+			}
+			n.net.Detach("first")
+			if err := n.docker.ContainerRemove(t.Context(), id, container.RemoveOptions{Force: true}); err != nil {
+				t.Fatal(err)
+			}
 		}
 	})
 	t.Run("a stranger's port is an error of that port", func(t *testing.T) {
@@ -284,6 +293,19 @@ func TestNode(t *testing.T) {
 		}
 		ask(t, "tcp", "127.0.0.1:38082")
 	})
+}
+
+// wait waits for a container's end and gives its exit code.
+func (n *node) wait(id string) int64 {
+	n.t.Helper()
+	wait, errs := n.docker.ContainerWait(n.t.Context(), id, container.WaitConditionNotRunning)
+	select {
+	case s := <-wait:
+		return s.StatusCode
+	case err := <-errs:
+		n.t.Fatal(err)
+		return -1
+	}
 }
 
 // others are the tasks besides the named.

@@ -69,6 +69,8 @@ type Network struct {
 	tasks    map[string]*task
 	ensured  map[string]ensured // by network ID
 	troubles []string           // what could not be put in force last time
+	// engineTrouble is what went wrong with the engine's networks last time; it is logged when it changes.
+	engineTrouble string
 }
 
 // New finds out what the node can do. It changes nothing.
@@ -257,11 +259,20 @@ func (n *Network) poke() {
 }
 
 func (n *Network) reconcile(ctx context.Context) {
-	if err := n.networks(ctx); err != nil {
-		n.cfg.Log.Warn("the engine's networks are not as they should be", "err", err)
+	err := n.networks(ctx)
+	if ctx.Err() != nil {
+		return
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	said := ""
+	if err != nil {
+		said = err.Error()
+	}
+	if err != nil && said != n.engineTrouble {
+		n.cfg.Log.Warn("the engine's networks are not as they should be", "err", err)
+	}
+	n.engineTrouble = said
 	if n.applied || len(n.ensured) > 0 {
 		_ = n.enforce(ctx) // noted
 	}
