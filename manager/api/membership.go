@@ -1,0 +1,112 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/swarm"
+	"github.com/gorilla/mux"
+)
+
+// Swarm's words for calls that need a manager.
+// Source: moby, daemon/cluster/errors.go.
+const (
+	notMember = `This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.`
+	isWorker  = `This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. Please run this command on a manager node or promote the current node to a manager.`
+	isLocked  = `Swarm is encrypted and needs to be unlocked before it can be used. Please use "docker swarm unlock" to unlock it.`
+)
+
+type membership struct{ m Membership }
+
+func (a *API) membershipRoutes() []route { return membershipRoutes(a.Membership) }
+
+func membershipRoutes(m Membership) []route {
+	h := membership{m: m}
+	return []route{
+		{"POST", "/swarm/init", h.init},
+		{"POST", "/swarm/join", h.join},
+		{"POST", "/swarm/leave", h.leave},
+		{"POST", "/swarm/unlock", h.unlock},
+	}
+}
+
+// Inactive registers the answers of a node that is no manager: state says
+// whether it is in no cluster (inactive), a worker (active) or locked. newest is
+// as Config.APIVersion.
+func Inactive(r *mux.Router, m Membership, state func() swarm.LocalNodeState, newest string) {
+	no := func(http.ResponseWriter, *http.Request) error {
+		switch state() {
+		case swarm.LocalNodeStateActive:
+			return refuse(errdefs.ErrUnavailable, isWorker)
+		case swarm.LocalNodeStateLocked:
+			return refuse(errdefs.ErrUnavailable, isLocked)
+		}
+		return refuse(errdefs.ErrUnavailable, notMember)
+	}
+	// The tables are only read for what there is; nothing of this API is called.
+	none := &API{}
+	register(r, newest, membershipRoutes(m))
+	for _, table := range [][]route{none.swarmRoutes(), none.nodeRoutes(), none.serviceRoutes(), none.taskRoutes(), none.secretRoutes(), none.configRoutes()} {
+		for i := range table {
+			table[i].do = no
+		}
+		register(r, newest, table)
+	}
+}
+
+func (h membership) init(w http.ResponseWriter, r *http.Request) error {
+	var req swarm.InitRequest
+	if err := decode(r, &req); err != nil {
+		return err
+	}
+	if err := checkAnnotatedName(req.Spec.Name); err != nil {
+		return err
+	}
+	if err := checkCluster(&req.Spec); err != nil {
+		return err
+	}
+	id, err := h.m.Init(r.Context(), req)
+	if err != nil {
+		return err
+	}
+	return encode(w, http.StatusOK, id)
+}
+
+// checkAnnotatedName refuses every name but the one that a cluster has.
+func checkAnnotatedName(name string) error {
+	if name != "" && name != "default" {
+		return invalid(`swarm spec must be named "default"`)
+	}
+	return nil
+}
+
+func (h membership) join(w http.ResponseWriter, r *http.Request) error {
+	var req swarm.JoinRequest
+	if err := decode(r, &req); err != nil {
+		return err
+	}
+	if len(req.RemoteAddrs) == 0 {
+		return invalid("at least 1 RemoteAddr is required to join")
+	}
+	return done(w, h.m.Join(r.Context(), req))
+}
+
+func (h membership) leave(w http.ResponseWriter, r *http.Request) error {
+	return done(w, h.m.Leave(r.Context(), flag(r, "force")))
+}
+
+func (h membership) unlock(w http.ResponseWriter, r *http.Request) error {
+	var req swarm.UnlockRequest
+	if err := decode(r, &req); err != nil {
+		return err
+	}
+	return done(w, h.m.Unlock(r.Context(), req))
+}
+
+// done answers a call that has nothing to say.
+func done(w http.ResponseWriter, err error) error {
+	if err == nil {
+		w.WriteHeader(http.StatusOK)
+	}
+	return err
+}

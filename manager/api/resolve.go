@@ -1,0 +1,98 @@
+package api
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/docker/docker/api/types/swarm"
+
+	"orch/internal/identity"
+	"orch/internal/store"
+	"orch/manager/allocator"
+)
+
+// predefinedLabel marks the engines' own networks as services may name them.
+const predefinedLabel = "com.docker.swarm.predefined"
+
+var predefined = []string{"host", "bridge"}
+
+// resolve checks a spec against what there is, and names its networks by ID.
+func resolve(tx *store.Tx, spec *swarm.ServiceSpec, id string) error {
+	if err := resolveNetworks(tx, spec); err != nil {
+		return err
+	}
+	if err := allocator.PortConflict(&tx.View, spec.EndpointSpec, id); err != nil {
+		return badSpec("%v", err)
+	}
+	if allocator.NeedsIngress(spec.EndpointSpec) && allocator.Ingress(&tx.View) == nil {
+		return badSpec("service needs ingress network, but no ingress network is present")
+	}
+	return filesExist(&tx.View, spec.TaskTemplate.ContainerSpec)
+}
+
+// resolveNetworks: an old client names networks beside the task template.
+func resolveNetworks(tx *store.Tx, spec *swarm.ServiceSpec) error {
+	var err error
+	if spec.TaskTemplate.Networks, err = resolved(tx, spec.TaskTemplate.Networks); err != nil {
+		return err
+	}
+	spec.Networks, err = resolved(tx, spec.Networks)
+	return err
+}
+
+// resolved copies: fn of a transaction may run again.
+func resolved(tx *store.Tx, targets []swarm.NetworkAttachmentConfig) ([]swarm.NetworkAttachmentConfig, error) {
+	targets = slices.Clone(targets)
+	for i, t := range targets {
+		n, err := findNetwork(&tx.View, t.Target)
+		if err != nil && slices.Contains(predefined, t.Target) {
+			n, err = predefine(tx, t.Target), nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if n.Spec.Ingress {
+			return nil, badSpec("Service cannot be explicitly attached to the ingress network %q", n.Spec.Name)
+		}
+		targets[i].Target = n.ID
+	}
+	return targets, nil
+}
+
+// predefine makes the object by which services refer to a network of the engines.
+func predefine(tx *store.Tx, name string) *store.Network {
+	n := &store.Network{}
+	n.ID = identity.NewID()
+	n.Spec.Name, n.Spec.Scope = name, "swarm"
+	n.Spec.Labels = map[string]string{predefinedLabel: "true"}
+	n.Spec.DriverConfiguration = &swarm.Driver{Name: name}
+	n.DriverState = swarm.Driver{Name: name}
+	tx.Put(n)
+	return n
+}
+
+func filesExist(v *store.View, c *swarm.ContainerSpec) error {
+	var secrets, configs []string
+	for _, s := range c.Secrets {
+		if v.Secret(s.SecretID) == nil {
+			secrets = append(secrets, s.SecretName)
+		}
+	}
+	for _, f := range c.Configs {
+		if v.Config(f.ConfigID) == nil {
+			configs = append(configs, f.ConfigName)
+		}
+	}
+	return errors.Join(missing("secret", secrets), missing("config", configs))
+}
+
+func missing(what string, names []string) error {
+	switch len(names) {
+	case 0:
+		return nil
+	case 1:
+		return badSpec("%s not found: %s", what, names[0])
+	}
+	return badSpec("%ss not found: %s", what, strings.Join(names, ", "))
+}
