@@ -16,7 +16,7 @@ type Assignments struct {
 	Cluster string
 	// Epoch is the leadership that numbers this sequence.
 	Epoch uint64
-	// Seq counts messages within the epoch and session, from 1 for the full set.
+	// Seq counts messages to one node within the epoch, over all its sessions.
 	Seq uint64
 	// Full says that what is not named here is not assigned (any more).
 	Full bool
@@ -155,8 +155,8 @@ type Session struct {
 	Conditions []string `json:",omitempty"`
 }
 
-// Report carries status changes of tasks to the managers. An empty reply error
-// means that they are stored.
+// Report carries status changes of tasks to the managers. An answer without an
+// error means that they are stored.
 type Report struct {
 	Node     string
 	Statuses []TaskStatus
@@ -175,9 +175,8 @@ type TaskStatus struct {
 	Gone bool `json:",omitempty"`
 }
 
-// Reply answers Session (with the set), Report and Beat.
+// Reply answers Report and Beat.
 type Reply struct {
-	Err string `json:",omitempty"`
 	// Seq is the last increment sent to this node, so that a lost last one is noticed.
 	Seq   uint64
 	Epoch uint64

@@ -165,9 +165,6 @@ func (w *WorkerConn) tell(ctx context.Context, what string, v any) (Reply, error
 	if err == nil {
 		err = json.Unmarshal(data, &r)
 	}
-	if err == nil && r.Err != "" {
-		err = errors.New(r.Err)
-	}
 	if err != nil {
 		return r, fmt.Errorf("send a %s to the managers: %w", what, err)
 	}

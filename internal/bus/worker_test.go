@@ -85,7 +85,7 @@ func TestWorkerSession(t *testing.T) {
 			return large, nil
 		},
 		Beat:   func(_ context.Context, b bus.Beat) (bus.Reply, error) { return bus.Reply{Seq: 5, Epoch: b.Epoch}, nil },
-		Report: func(_ context.Context, r bus.Report) (bus.Reply, error) { return bus.Reply{Err: "not stored"}, nil },
+		Report: func(_ context.Context, r bus.Report) (bus.Reply, error) { return bus.Reply{}, errors.New("not stored") },
 	})
 	for name, w := range map[string]*bus.WorkerConn{
 		"over TLS":   dial(t, c, s, "w1"),

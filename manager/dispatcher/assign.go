@@ -193,6 +193,9 @@ func (d *Dispatcher) message(now set, changed []bus.Resource) bus.Assignments {
 func (d *Dispatcher) task(t *store.Task, desired swarm.TaskState) bus.Task {
 	out := bus.Task{Task: t.Task, ServiceName: t.ServiceName, ServiceLabels: t.ServiceLabels, Name: containerName(t), Endpoint: t.Endpoint}
 	out.DesiredState = desired
+	if c := d.world.view.Cluster(); out.Spec.LogDriver == nil && c != nil {
+		out.Spec.LogDriver = c.Spec.TaskDefaults.LogDriver
+	}
 	if len(t.PullAuth) > 0 {
 		auth, err := d.OpenAuth(t)
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"strings"
 	"time"
 
 	"github.com/docker/docker/api/types/swarm"
@@ -140,6 +141,8 @@ func register(tx *store.Tx, s bus.Session) (known bool) {
 		n.Description.TLSInfo = s.Description.TLSInfo
 	}
 	n.Status = swarm.NodeStatus{State: swarm.NodeStateReady, Addr: s.Address}
+	n.Status.Message = strings.Join(s.Conditions, "; ")
+	n.DownAt = time.Time{}
 	n.UsedSubnets, n.Conditions = s.UsedSubnets, s.Conditions
 	tx.Put(&n)
 	return true
@@ -152,41 +155,43 @@ func (d *Dispatcher) open(node string) bus.Assignments {
 		all = append(all, r)
 	}
 	full := d.message(now, all)
-	full.Cluster, full.Epoch, full.Seq, full.Full, full.Heartbeat = d.Cluster, d.Epoch, 1, true, d.Heartbeat
-	d.sessions[node] = &session{seq: 1, sent: now}
+	// Numbers go on from the session before: its late increments must not pass for
+	// this one's.
+	s := &session{seq: 1, sent: now}
+	if old := d.sessions[node]; old != nil {
+		s.seq = old.seq + 1
+	}
+	full.Cluster, full.Epoch, full.Seq, full.Full, full.Heartbeat = d.Cluster, d.Epoch, s.seq, true, d.Heartbeat
+	d.sessions[node] = s
 	d.seen[node] = time.Now()
 	delete(d.downing, node)
 	return full
 }
 
 // Beat notes that a node is alive.
-func (d *Dispatcher) Beat(ctx context.Context, b bus.Beat) bus.Reply {
+func (d *Dispatcher) Beat(ctx context.Context, b bus.Beat) (bus.Reply, error) {
 	return d.heard(ctx, b.Node, b.Epoch, b.Applied)
 }
 
 // Report brings a worker's task states into the state.
-func (d *Dispatcher) Report(ctx context.Context, r bus.Report) bus.Reply {
-	reply := d.heard(ctx, r.Node, r.Epoch, r.Applied)
-	if len(r.Statuses) == 0 {
-		return reply
+func (d *Dispatcher) Report(ctx context.Context, r bus.Report) (bus.Reply, error) {
+	reply, err := d.heard(ctx, r.Node, r.Epoch, r.Applied)
+	if err != nil || len(r.Statuses) == 0 {
+		return reply, err
 	}
-	err := d.Do(ctx, func(tx *store.Tx) {
+	return reply, d.Do(ctx, func(tx *store.Tx) {
 		for _, s := range r.Statuses {
 			d.Observe(tx, r.Node, s)
 		}
 	})
-	if err != nil {
-		reply.Err = err.Error()
-	}
-	return reply
 }
 
-func (d *Dispatcher) heard(ctx context.Context, node string, epoch, applied uint64) bus.Reply {
-	reply := bus.Reply{Epoch: d.Epoch}
+func (d *Dispatcher) heard(ctx context.Context, node string, epoch, applied uint64) (bus.Reply, error) {
+	reply, refused := bus.Reply{Epoch: d.Epoch}, error(nil)
 	err := d.call(ctx, func() {
 		s := d.sessions[node]
 		if s == nil || epoch != d.Epoch {
-			reply.Err = errNoSession.Error()
+			refused = errNoSession
 			return
 		}
 		d.seen[node] = time.Now()
@@ -196,10 +201,7 @@ func (d *Dispatcher) heard(ctx context.Context, node string, epoch, applied uint
 			d.release()
 		}
 	})
-	if err != nil {
-		reply.Err = err.Error()
-	}
-	return reply
+	return reply, errors.Join(err, refused)
 }
 
 // changed sends every node what a change of the state means to it.

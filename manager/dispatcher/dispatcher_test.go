@@ -115,8 +115,8 @@ func (c *cluster) confirm(node string) {
 	if all := c.sent(node); len(all) > 0 {
 		seq = all[len(all)-1].Seq
 	}
-	if r := c.d.Beat(c.t.Context(), bus.Beat{Node: node, Epoch: 7, Applied: seq}); r.Err != "" {
-		c.t.Fatalf("beat of %s: %s", node, r.Err)
+	if _, err := c.d.Beat(c.t.Context(), bus.Beat{Node: node, Epoch: 7, Applied: seq}); err != nil {
+		c.t.Fatalf("beat of %s: %v", node, err)
 	}
 	synctest.Wait()
 }
@@ -315,7 +315,7 @@ func TestSilentNodeIsDownAfterThreeBeats(t *testing.T) {
 		if took := time.Since(start); took < 3*time.Second || took > 3500*time.Millisecond {
 			t.Errorf("down after %v, want between 3 s and 3.5 s", took)
 		}
-		if r := c.d.Beat(c.t.Context(), bus.Beat{Node: "n1", Epoch: 7}); r.Err == "" {
+		if _, err := c.d.Beat(c.t.Context(), bus.Beat{Node: "n1", Epoch: 7}); err == nil {
 			t.Error("a node that was declared down must ask for its full set")
 		}
 		c.session("n1")
@@ -328,7 +328,7 @@ func TestSilentNodeIsDownAfterThreeBeats(t *testing.T) {
 func TestBeatOfAnotherEpochIsRefused(t *testing.T) {
 	run(t, func(c *cluster) {
 		c.join("n1", "10.0.1.250")
-		if r := c.d.Beat(c.t.Context(), bus.Beat{Node: "n1", Epoch: 6}); r.Err == "" {
+		if _, err := c.d.Beat(c.t.Context(), bus.Beat{Node: "n1", Epoch: 6}); err == nil {
 			t.Error("a session with the leader before was taken for one with this leader")
 		}
 	})

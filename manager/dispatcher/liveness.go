@@ -35,6 +35,7 @@ func (d *Dispatcher) declareDown(ctx context.Context, node string) {
 		}
 		n := *old
 		n.Status.State, n.Status.Message = swarm.NodeStateDown, "heartbeat failure"
+		n.DownAt = tx.Now()
 		tx.Put(&n)
 	})
 	if err != nil && ctx.Err() == nil {

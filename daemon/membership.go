@@ -1,0 +1,207 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/swarm"
+
+	"orch/internal/identity"
+	"orch/manager"
+)
+
+// Swarm's words for calls that do not fit the node's state.
+// Source: moby, daemon/cluster/errors.go.
+var (
+	errMember     = errdefs.ErrUnavailable.WithMessage(`This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.`)
+	errNoMember   = errdefs.ErrUnavailable.WithMessage("This node is not part of a swarm")
+	errLastLeaves = errdefs.ErrUnavailable.WithMessage("You are attempting to leave the swarm on a node that is participating as a manager. " +
+		"Removing the last manager erases all current state of the swarm. Use `--force` to ignore this message.")
+	errNotLocked = errdefs.ErrConflict.WithMessage("swarm is not locked")
+)
+
+// engineTimeout bounds a question to the local dockerd.
+const engineTimeout = 10 * time.Second
+
+// Init makes the node the first manager of a new cluster.
+func (d *Daemon) Init(ctx context.Context, r swarm.InitRequest) (string, error) {
+	d.change.Lock()
+	defer d.change.Unlock()
+	if d.node != nil {
+		return "", errMember
+	}
+	if err := d.checkEngine(ctx); err != nil {
+		return "", err
+	}
+	m, err := d.newMembership(r)
+	if err != nil {
+		return "", errdefs.ErrInvalidArgument.WithMessage(err.Error())
+	}
+	founding := &manager.Founding{Request: r, Addr: m.AdvertiseAddr}
+	if err := founding.Validate(); err != nil {
+		return "", errdefs.ErrInvalidArgument.WithMessage(err.Error())
+	}
+	c, certPEM, keyPEM, err := foundingCredentials(m)
+	if err != nil {
+		return "", err
+	}
+	founding.CA = c.ca
+	// What an init left behind that never came to its end belongs to nobody.
+	if err := d.files.remove(); err != nil {
+		return "", err
+	}
+	n, err := d.start(ctx, m, c, founding)
+	if err == nil {
+		// From here on the node is a member after a restart, too.
+		if err = d.files.save(m, c, certPEM, keyPEM); err != nil {
+			n.stop()
+		}
+	}
+	if err != nil {
+		return "", errors.Join(err, d.files.remove())
+	}
+	d.enter(n)
+	d.log.Info("a new cluster", "cluster", m.ClusterID, "node", m.NodeID, "address", m.AdvertiseAddr)
+	return m.NodeID, nil
+}
+
+// checkEngine refuses a dockerd that is not there or is a Swarm of its own.
+func (d *Daemon) checkEngine(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, engineTimeout)
+	defer cancel()
+	info, err := d.docker.Info(ctx)
+	if err != nil {
+		return errdefs.ErrUnavailable.WithMessage(fmt.Sprintf("the Docker Engine at %s does not answer: %v", d.cfg.DockerHost, err))
+	}
+	if s := info.Swarm.LocalNodeState; s != "" && s != swarm.LocalNodeStateInactive {
+		return errdefs.ErrFailedPrecondition.WithMessage(fmt.Sprintf("the Docker Engine at %s is itself part of a swarm: run `docker -H %[1]s swarm leave` first", d.cfg.DockerHost))
+	}
+	return nil
+}
+
+// newMembership chooses IDs and addresses for a first manager.
+func (d *Daemon) newMembership(r swarm.InitRequest) (*membership, error) {
+	m := &membership{NodeID: identity.NewID(), ClusterID: identity.NewID(), Manager: true, DataPathPort: r.DataPathPort}
+	listen, err := address(orElse(r.ListenAddr, d.cfg.ListenAddr), defaultPort)
+	if err != nil {
+		return nil, fmt.Errorf("listen address: %w", err)
+	}
+	m.ListenAddr = listen.String()
+	advertise, err := d.advertise(r.AdvertiseAddr, listen)
+	if err != nil {
+		return nil, fmt.Errorf("advertise address: %w", err)
+	}
+	m.AdvertiseAddr = advertise.String()
+	m.DataPathAddr = advertise.Addr().String()
+	if r.DataPathAddr != "" {
+		path, err := address(r.DataPathAddr, 0)
+		if err != nil {
+			return nil, fmt.Errorf("data path address: %w", err)
+		}
+		m.DataPathAddr = path.Addr().String()
+	}
+	return m, nil
+}
+
+// advertise is the address that others are told: as asked for, else the one
+// that is listened on, else the machine's.
+func (d *Daemon) advertise(asked string, listen netip.AddrPort) (netip.AddrPort, error) {
+	if s := orElse(asked, d.cfg.AdvertiseAddr); s != "" {
+		return address(s, listen.Port())
+	}
+	if !listen.Addr().IsUnspecified() {
+		return listen, nil
+	}
+	ip, err := systemAddress()
+	return netip.AddrPortFrom(ip, listen.Port()), err
+}
+
+func orElse(s, other string) string {
+	if s != "" {
+		return s
+	}
+	return other
+}
+
+// foundingCredentials makes a cluster's authority and its first manager's certificate.
+func foundingCredentials(m *membership) (c *credentials, certPEM, keyPEM []byte, err error) {
+	ca, err := identity.NewCA()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	request, err := identity.NewRequest()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	who := identity.Peer{Node: m.NodeID, Role: identity.Manager, Cluster: m.ClusterID}
+	if certPEM, err = ca.Sign(request.CSR(), who, identity.DefaultValidity); err != nil {
+		return nil, nil, nil, err
+	}
+	if keyPEM, err = request.KeyPEM(); err != nil {
+		return nil, nil, nil, err
+	}
+	node, err := identity.NewNode(ca, certPEM, keyPEM)
+	return &credentials{ca: ca, node: node, seal: identity.NewKey()}, certPEM, keyPEM, err
+}
+
+// Leave takes the node out of its cluster: its tasks end, and nothing of them stays.
+func (d *Daemon) Leave(ctx context.Context, force bool) error {
+	d.change.Lock()
+	defer d.change.Unlock()
+	if d.node == nil {
+		return errNoMember
+	}
+	if d.node.m.Manager && !force {
+		return errLastLeaves
+	}
+	// The membership goes first: a daemon that is killed in between must not come
+	// back as a member whose state is gone.
+	if err := os.Remove(d.files.path(stateFile)); err != nil {
+		return fmt.Errorf("forget the node's state: %w", err)
+	}
+	n := d.node
+	d.node = nil
+	d.swap(d.outside)
+	err := errors.Join(n.end(ctx), d.files.remove())
+	d.log.Info("left the cluster", "cluster", n.m.ClusterID, "error", err)
+	return err
+}
+
+// resume starts what the node was part of when the daemon stopped.
+func (d *Daemon) resume(ctx context.Context) error {
+	d.change.Lock()
+	defer d.change.Unlock()
+	m, c, err := d.files.load()
+	if err != nil || m == nil {
+		return err
+	}
+	n, err := d.start(ctx, m, c, nil)
+	if err != nil {
+		return err
+	}
+	d.enter(n)
+	return nil
+}
+
+// ports are the bus', above the manager's own.
+func (m *membership) ports() (client, route string, err error) {
+	listen, err := netip.ParseAddrPort(m.ListenAddr)
+	if err != nil {
+		return "", "", fmt.Errorf("listen address: %w", err)
+	}
+	at := func(above uint16) string {
+		if listen.Port() == 0 {
+			return listen.String()
+		}
+		return netip.AddrPortFrom(listen.Addr(), listen.Port()+above).String()
+	}
+	return at(1), at(2), nil
+}
+
+func (d *Daemon) stateDir() string { return filepath.Join(d.cfg.DataDir, clusterDir, "state") }

@@ -1,0 +1,151 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"orch/internal/bus"
+	"orch/manager"
+	"orch/manager/api"
+	"orch/worker"
+	"orch/worker/engine/docker"
+	"orch/worker/network"
+)
+
+// endTimeout bounds how long a leaving node waits for its tasks to stop.
+const endTimeout = 60 * time.Second
+
+// node is what runs while the machine is in a cluster: a worker, and on a
+// manager the control plane.
+type node struct {
+	m       *membership
+	manager *manager.Manager
+	agent   *worker.Agent
+	network *network.Network
+	api     *api.API
+	handler http.Handler
+	conn    *bus.WorkerConn
+
+	cancel context.CancelFunc // ends both roles, containers run on
+	done   chan struct{}      // closed when they have ended
+}
+
+// start runs a membership. It returns once the node can serve.
+func (d *Daemon) start(ctx context.Context, m *membership, c *credentials, founding *manager.Founding) (*node, error) {
+	life, cancel := context.WithCancel(d.life)
+	n := &node{m: m, cancel: cancel, done: make(chan struct{})}
+	if err := d.startRoles(ctx, n, c, founding); err != nil {
+		cancel()
+		n.close()
+		return nil, err
+	}
+	go d.supervise(life, n)
+	return n, nil
+}
+
+func (d *Daemon) startRoles(ctx context.Context, n *node, c *credentials, founding *manager.Founding) error {
+	clientAddr, routeAddr, err := n.m.ports()
+	if err != nil {
+		return err
+	}
+	n.manager, err = manager.Start(ctx, manager.Config{
+		NodeID: n.m.NodeID, ClusterID: n.m.ClusterID, Dir: d.stateDir(),
+		ClientAddr: clientAddr, RouteAddr: routeAddr,
+		Identity: c.node, Seal: c.seal, Founding: founding,
+		Log: d.cfg.Log,
+	})
+	if err != nil {
+		return fmt.Errorf("start the manager: %w", err)
+	}
+	n.api, n.handler = d.memberAPI(ctx, n)
+	n.conn, err = bus.DialWorker(ctx, bus.WorkerConfig{NodeID: n.m.NodeID, Server: n.manager.Bus(), Log: d.cfg.Log})
+	if err != nil {
+		return fmt.Errorf("start the worker: %w", err)
+	}
+	dir := filepath.Join(d.cfg.DataDir, clusterDir, "worker")
+	n.network, err = network.New(ctx, network.Config{
+		NodeID: n.m.NodeID, Docker: d.docker, Underlay: n.m.DataPathAddr, VXLANPort: int(n.m.DataPathPort),
+		StateDir: d.cfg.DataDir, Log: d.cfg.Log,
+	})
+	if err != nil {
+		return fmt.Errorf("start the worker's network: %w", err)
+	}
+	n.agent, err = worker.New(ctx, worker.Config{
+		NodeID: n.m.NodeID, ClusterID: n.m.ClusterID, Dir: dir, RunDir: filepath.Join(d.cfg.DataDir, "run"),
+		Address: n.m.DataPathAddr, TLSInfo: manager.TLSInfo(c.ca), Engine: docker.New(d.docker),
+		Network: n.network, Managers: n.conn, Log: d.cfg.Log,
+	})
+	if err != nil {
+		return fmt.Errorf("start the worker: %w", err)
+	}
+	return nil
+}
+
+// supervise runs both roles until one fails or the node is stopped.
+func (d *Daemon) supervise(life context.Context, n *node) {
+	defer close(n.done)
+	group, ctx := errgroup.WithContext(life)
+	for _, run := range []func(context.Context) error{
+		n.manager.Run,
+		n.api.Run,
+		n.agent.Run,
+		n.network.Run,
+		func(ctx context.Context) error { return n.conn.ServeLogs(ctx, n.agent.Logs) },
+	} {
+		group.Go(func() error {
+			if err := run(ctx); err != nil && ctx.Err() == nil {
+				return err
+			}
+			return nil
+		})
+	}
+	err := group.Wait()
+	n.close()
+	if err != nil {
+		select {
+		case d.failed <- err:
+		default: // the first failure is the one to tell
+		}
+	}
+}
+
+// close lets go of what start has opened.
+func (n *node) close() {
+	if n.conn != nil {
+		n.conn.Close()
+	}
+	if n.manager != nil {
+		n.manager.Stop()
+	}
+}
+
+// stop ends both roles; containers run on.
+func (n *node) stop() {
+	n.cancel()
+	<-n.done
+}
+
+// end stops the node's tasks and takes everything of them away.
+func (n *node) end(ctx context.Context) error {
+	n.stop()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
+	defer cancel()
+	if err := n.agent.Leave(ctx); err != nil {
+		return fmt.Errorf("remove the node's tasks: %w", err)
+	}
+	return nil
+}
+
+// enter makes the node's API the one that is served.
+func (d *Daemon) enter(n *node) {
+	d.node = n
+	d.swap(n.handler)
+}
+
+// swap serves h from here on.
+func (d *Daemon) swap(h http.Handler) { d.handler.Store(&h) }

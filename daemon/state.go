@@ -1,0 +1,136 @@
+package daemon
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"orch/internal/identity"
+)
+
+// Files of a node, below the data directory. All of a cluster lies in one
+// directory, so that leaving is removing it.
+const (
+	clusterDir = "swarm"
+	stateFile  = "node.json"
+	caFile     = "ca.crt"
+	certFile   = "node.crt"
+	keyFile    = "node.key"
+	sealFile   = "seal.key"
+)
+
+// membership is what a node remembers of being in a cluster. It is written last
+// when a node joins: without it there is no membership.
+type membership struct {
+	NodeID    string
+	ClusterID string
+	Manager   bool
+	// ListenAddr is host:port of the manager's first port; AdvertiseAddr what
+	// others reach this node by (an address, and for managers a port).
+	ListenAddr    string
+	AdvertiseAddr string
+	// Request is the init request as it came, for what others are to see of it.
+	DataPathAddr string `json:",omitempty"`
+	DataPathPort uint32 `json:",omitempty"`
+}
+
+// credentials is what a member proves itself with.
+type credentials struct {
+	ca   *identity.CA
+	node *identity.Node
+	seal identity.Key
+}
+
+// files reads and writes a node's directory.
+type files struct{ dir string }
+
+func (f files) path(name string) string { return filepath.Join(f.dir, clusterDir, name) }
+
+// load reads the membership, nil if there is none.
+func (f files) load() (*membership, *credentials, error) {
+	raw, err := os.ReadFile(f.path(stateFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the node's state: %w", err)
+	}
+	m := &membership{}
+	if err := json.Unmarshal(raw, m); err != nil {
+		return nil, nil, fmt.Errorf("read the node's state: %s: %w", f.path(stateFile), err)
+	}
+	c, err := f.credentials(m.Manager)
+	return m, c, err
+}
+
+func (f files) credentials(manager bool) (*credentials, error) {
+	caPEM, err := os.ReadFile(f.path(caFile))
+	if err != nil {
+		return nil, fmt.Errorf("read the cluster's certificate: %w", err)
+	}
+	ca, err := identity.ParseCA(caPEM, nil)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", f.path(caFile), err)
+	}
+	certPEM, err := os.ReadFile(f.path(certFile))
+	if err != nil {
+		return nil, fmt.Errorf("read the node's certificate: %w", err)
+	}
+	keyPEM, err := os.ReadFile(f.path(keyFile))
+	if err != nil {
+		return nil, fmt.Errorf("read the node's key: %w", err)
+	}
+	node, err := identity.NewNode(ca, certPEM, keyPEM)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", f.path(certFile), err)
+	}
+	c := &credentials{ca: ca, node: node}
+	if manager {
+		raw, err := os.ReadFile(f.path(sealFile))
+		if err != nil {
+			return nil, fmt.Errorf("read the key that secrets are sealed with: %w", err)
+		}
+		if c.seal, err = identity.KeyFromBytes(raw); err != nil {
+			return nil, fmt.Errorf("%s: %w", f.path(sealFile), err)
+		}
+	}
+	return c, nil
+}
+
+// save writes a new membership. certPEM and keyPEM are the node's.
+func (f files) save(m *membership, c *credentials, certPEM, keyPEM []byte) error {
+	if err := os.MkdirAll(filepath.Join(f.dir, clusterDir), 0o700); err != nil {
+		return fmt.Errorf("make the node's directory: %w", err)
+	}
+	state, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return err
+	}
+	for _, file := range []struct {
+		name string
+		data []byte
+	}{{caFile, c.ca.CertPEM()}, {certFile, certPEM}, {keyFile, keyPEM}, {sealFile, c.seal.Bytes()}, {stateFile, state}} {
+		if file.name == sealFile && !m.Manager {
+			continue
+		}
+		if err := identity.WriteFile(f.path(file.name), file.data); err != nil {
+			return fmt.Errorf("write the node's state: %w", err)
+		}
+	}
+	return nil
+}
+
+// remove forgets the membership: the state file first, so that a remove that
+// stops half-way leaves no half member.
+func (f files) remove() error {
+	if err := os.Remove(f.path(stateFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("forget the node's state: %w", err)
+	}
+	if err := os.RemoveAll(filepath.Join(f.dir, clusterDir)); err != nil {
+		return fmt.Errorf("remove the node's directory: %w", err)
+	}
+	return nil
+}

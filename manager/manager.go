@@ -1,0 +1,208 @@
+// Package manager is the control plane of one manager node: the embedded bus,
+// the replicated state, the Swarm half of the Docker API, and, on the one manager
+// that leads, the loop that turns desired state into tasks and the dispatcher that
+// brings them to the workers.
+//
+// Its parts meet in the state only: the API writes what is wanted, the leader's
+// loop what follows from it, the dispatcher reads. Packages orchestrator,
+// allocator and scheduler decide and are pure.
+package manager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"orch/internal/bus"
+	"orch/internal/identity"
+	"orch/internal/store"
+	"orch/internal/store/jslog"
+	"orch/manager/dispatcher"
+	"orch/manager/orchestrator"
+)
+
+// stopTimeout bounds a clean stop.
+const stopTimeout = 5 * time.Second
+
+// Config is what a manager needs.
+type Config struct {
+	NodeID    string
+	ClusterID string
+	// Dir holds the replicated state.
+	Dir string
+	// ClientAddr and RouteAddr are the bus' listeners, host:port.
+	ClientAddr string
+	RouteAddr  string
+	Identity   *identity.Node
+	// Seal is the key under which secrets are kept.
+	Seal identity.Key
+	// Founding makes a new cluster; nil where there is one already.
+	Founding *Founding
+	Log      *slog.Logger
+}
+
+// Manager is a running manager.
+type Manager struct {
+	cfg   Config
+	log   *slog.Logger
+	bus   *bus.Server
+	state *jslog.Log
+	store *store.Store
+	// following ends when the store's view can no longer be kept true.
+	following chan error
+	unfollow  context.CancelFunc
+}
+
+// Start brings a manager up; once it returns, the state can be read and written.
+func Start(ctx context.Context, cfg Config) (*Manager, error) {
+	m := &Manager{cfg: cfg, log: cfg.Log.With("component", "manager"), following: make(chan error, 1)}
+	if err := m.start(ctx); err != nil {
+		m.Stop()
+		return nil, err
+	}
+	return m, nil
+}
+
+func (m *Manager) start(ctx context.Context) (err error) {
+	m.bus, err = bus.Start(ctx, bus.ServerConfig{
+		NodeID: m.cfg.NodeID, ClusterID: m.cfg.ClusterID, Dir: m.cfg.Dir,
+		ClientAddr: m.cfg.ClientAddr, RouteAddr: m.cfg.RouteAddr,
+		ServerTLS: m.cfg.Identity.Server(), RouteTLS: m.cfg.Identity.Route(),
+		Founding: m.cfg.Founding != nil, Log: m.cfg.Log,
+	})
+	if err != nil {
+		return err
+	}
+	if m.state, err = jslog.Open(ctx, m.bus.State()); err != nil {
+		return err
+	}
+	m.store = store.New(m.state)
+	follow, cancel := context.WithCancel(context.Background())
+	m.unfollow = cancel
+	go func() { m.following <- m.store.Run(follow) }()
+	select {
+	case <-m.store.Ready():
+	case err := <-m.following:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("load the cluster state: %w", ctx.Err())
+	}
+	if m.cfg.Founding != nil {
+		return m.store.Update(ctx, func(tx *store.Tx) error { return found(tx, m.cfg) })
+	}
+	return nil
+}
+
+// Store is the replicated state.
+func (m *Manager) Store() *store.Store { return m.store }
+
+// Bus is the embedded server.
+func (m *Manager) Bus() *bus.Server { return m.bus }
+
+// Run leads whenever it is this manager's turn, until the context ends. An error
+// means that the manager cannot go on.
+func (m *Manager) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return m.takeTurns(ctx) })
+	group.Go(func() error {
+		select {
+		case err := <-m.following:
+			return err
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	return group.Wait()
+}
+
+func (m *Manager) takeTurns(ctx context.Context) error {
+	for {
+		leadership, err := m.state.Campaign(ctx, m.cfg.NodeID)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return fmt.Errorf("campaign for the leadership: %w", err)
+		}
+		err = m.lead(ctx, leadership)
+		resign, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		if err := leadership.Resign(resign); err != nil {
+			m.log.Warn("the leadership was not handed over; it ends by itself", "error", err)
+		}
+		cancel()
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// lead runs what only the leader runs, until the leadership or the context ends.
+func (m *Manager) lead(ctx context.Context, leadership *jslog.Leadership) error {
+	m.log.Info("leading", "epoch", leadership.Epoch)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(leadership.Lost(), cancel)()
+	group, ctx := errgroup.WithContext(ctx)
+	loop := newLeader(m.store, leadership.Epoch, m.log)
+	workers := m.bus.Manager()
+	d := dispatcher.New(m.dispatcherConfig(leadership.Epoch, loop, workers))
+	group.Go(func() error { return loop.Run(ctx) })
+	group.Go(func() error { return d.Run(ctx) })
+	group.Go(func() error {
+		return workers.Serve(ctx, bus.Handlers{Session: d.Session, Beat: d.Beat, Report: d.Report})
+	})
+	if err := group.Wait(); err != nil && !errors.Is(err, store.ErrFenced) {
+		return err
+	}
+	return nil
+}
+
+func (m *Manager) dispatcherConfig(epoch uint64, loop *leader, workers *bus.ManagerConn) dispatcher.Config {
+	return dispatcher.Config{
+		Cluster: m.cfg.ClusterID, Epoch: epoch, Store: m.store, Log: m.log,
+		Heartbeat: beat(m.store.View().Cluster()),
+		Do:        loop.Do,
+		Push:      workers.Push,
+		Observe:   func(tx *store.Tx, node string, s bus.TaskStatus) { orchestrator.Observe(tx, node, s) },
+		OpenSecret: func(s *store.Secret) ([]byte, error) {
+			return identity.Open(m.cfg.Seal, s.Sealed, secretUse(s.ID))
+		},
+		OpenAuth: func(t *store.Task) (string, error) {
+			auth, err := identity.Open(m.cfg.Seal, t.PullAuth, authUse(t.ServiceID))
+			return string(auth), err
+		},
+	}
+}
+
+// secretUse and authUse bind what is sealed to the object that it belongs to.
+func secretUse(id string) string    { return "secret." + id }
+func authUse(service string) string { return "pullauth." + service }
+
+// SealSecret seals a secret's data for its object.
+func (m *Manager) SealSecret(id string, data []byte) []byte {
+	return identity.Seal(m.cfg.Seal, data, secretUse(id))
+}
+
+// SealAuth seals a registry's credentials for a service.
+func (m *Manager) SealAuth(service, auth string) []byte {
+	return identity.Seal(m.cfg.Seal, []byte(auth), authUse(service))
+}
+
+// Stop ends the manager cleanly; Run must have ended.
+func (m *Manager) Stop() {
+	if m.unfollow != nil {
+		m.unfollow()
+	}
+	if m.bus == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	if err := m.bus.Shutdown(ctx); err != nil {
+		m.log.Warn("the bus did not stop cleanly", "error", err)
+	}
+}
