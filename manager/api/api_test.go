@@ -172,11 +172,14 @@ func TestMergedViews(t *testing.T) {
 func FuzzServiceCreate(f *testing.F) {
 	f.Add(web)
 	f.Add(`{"Name":"a","Mode":{"ReplicatedJob":{}},"TaskTemplate":{"ContainerSpec":{"Image":"a","Secrets":[null],"Configs":[{}]}}}`)
+	r := newRig(f)
 	f.Fuzz(func(t *testing.T, body string) {
-		r := newRig(t)
 		if status, _ := r.call("POST", "/services/create", body); status == http.StatusCreated {
 			if status, answer := r.call("GET", "/services", ""); status != 200 {
 				t.Errorf("stored what cannot be read: %s", answer)
+			}
+			for _, s := range r.store.View().Services(store.All()) {
+				r.call("DELETE", "/services/"+s.ID, "")
 			}
 		}
 	})

@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/url"
 	"strconv"
 
 	"github.com/docker/docker/api/types/filters"
@@ -136,8 +137,14 @@ func writeBody(w http.ResponseWriter, status int, body []byte) {
 	_, _ = w.Write(body) // a client that has gone away wants no answer
 }
 
-// id is the reference in the path.
-func id(r *http.Request) string { return mux.Vars(r)["id"] }
+// id is the reference in the path, which the router matches as it was sent.
+func id(r *http.Request) string {
+	raw := mux.Vars(r)["id"]
+	if s, err := url.PathUnescape(raw); err == nil {
+		return s
+	}
+	return raw
+}
 
 // flag reads a boolean of the query as most of dockerd's handlers do: what
 // is neither empty nor a no is a yes.
