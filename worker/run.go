@@ -92,10 +92,11 @@ func (a *Agent) started(t *task, s engine.State, err error) {
 		a.judge(t, s.Health)
 		a.ran(t, code)
 	default:
-		if t.Status.State == swarm.TaskStateRunning {
-			a.said(t) // again in place: another PID
-		}
+		before := t.Status.State
 		a.judge(t, s.Health)
+		if t.Status.State == before {
+			a.said(t) // again in place: another PID; or not healthy yet: where its check can be looked at
+		}
 	}
 }
 

@@ -225,7 +225,7 @@ func userOf(v *store.View, n *store.Network) error {
 		}
 	}
 	for _, t := range v.Tasks(store.OnNetwork(n.ID)) {
-		if !t.Ended() {
+		if t.Wanted() && !t.Ended() { // what is on its way out does not count, as with Swarm
 			return remote(errdefs.ErrFailedPrecondition, "network %s is in use by task %s", n.ID, t.ID)
 		}
 	}
