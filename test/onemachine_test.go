@@ -145,7 +145,7 @@ func TestADeployThatCannotBecomeHealthySaysWhy(t *testing.T) {
 		says          string
 	}{
 		{"never healthy", "image: " + lab.Image + "\n    healthcheck: {test: [CMD, /app, get, \"http://127.0.0.1:1\"], interval: 500ms, retries: 1000}", 3, "connection refused"},
-		{"no such image", "image: orch-test/nowhere:1", 1, "orch-test/nowhere:1"},
+		{"no such image", "image: orch-test/nowhere:1\n    deploy: {restart_policy: {delay: 100ms, max_attempts: 1}}", 1, "No such image: orch-test/nowhere:1"},
 		{"always fails", "image: " + lab.Image + "\n    command: [exit, \"7\"]\n    deploy: {restart_policy: {condition: on-failure, delay: 100ms, max_attempts: 2}}", 1, "non-zero exit (7)"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
