@@ -189,19 +189,28 @@ func (d *Daemon) resume(ctx context.Context) error {
 	return nil
 }
 
+// ports are a manager's listeners on the bus, and what workers are told of them.
+type ports struct{ client, route, advertised string }
+
 // ports are the bus', above the manager's own.
-func (m *membership) ports() (client, route string, err error) {
+func (m *membership) ports() (ports, error) {
 	listen, err := netip.ParseAddrPort(m.ListenAddr)
 	if err != nil {
-		return "", "", fmt.Errorf("listen address: %w", err)
+		return ports{}, fmt.Errorf("listen address: %w", err)
 	}
-	at := func(above uint16) string {
-		if listen.Port() == 0 {
-			return listen.String()
-		}
-		return netip.AddrPortFrom(listen.Addr(), listen.Port()+above).String()
+	advertise, err := netip.ParseAddrPort(m.AdvertiseAddr)
+	if err != nil {
+		return ports{}, fmt.Errorf("advertise address: %w", err)
 	}
-	return at(1), at(2), nil
+	return ports{client: above(listen, 1), route: above(listen, 2), advertised: above(advertise, 1)}, nil
+}
+
+// above is the address n ports further; port 0 stays any.
+func above(a netip.AddrPort, n uint16) string {
+	if a.Port() == 0 {
+		return a.String()
+	}
+	return netip.AddrPortFrom(a.Addr(), a.Port()+n).String()
 }
 
 func (d *Daemon) stateDir() string { return filepath.Join(d.cfg.DataDir, clusterDir, "state") }

@@ -27,9 +27,10 @@ type node struct {
 	manager *manager.Manager
 	agent   *worker.Agent
 	network *network.Network
-	api     *api.API
-	handler http.Handler
 	conn    *bus.WorkerConn
+	handler http.Handler
+	// also runs beside the worker: the manager, or what a worker alone needs.
+	also []func(context.Context) error
 
 	cancel context.CancelFunc // ends both roles, containers run on
 	done   chan struct{}      // closed when they have ended
@@ -49,54 +50,74 @@ func (d *Daemon) start(ctx context.Context, m *membership, c *credentials, found
 }
 
 func (d *Daemon) startRoles(ctx context.Context, n *node, c *credentials, founding *manager.Founding) error {
-	clientAddr, routeAddr, err := n.m.ports()
+	if n.m.Manager {
+		if err := d.startManager(ctx, n, c, founding); err != nil {
+			return fmt.Errorf("start the manager: %w", err)
+		}
+	} else {
+		n.handler = d.workerHandler(ctx, n)
+		n.also = append(n.also, func(ctx context.Context) error { return d.keepFresh(ctx, n.m, c.node) })
+	}
+	if err := d.startWorker(ctx, n, c); err != nil {
+		return fmt.Errorf("start the worker: %w", err)
+	}
+	return nil
+}
+
+func (d *Daemon) startManager(ctx context.Context, n *node, c *credentials, founding *manager.Founding) error {
+	p, err := n.m.ports()
 	if err != nil {
 		return err
 	}
 	n.manager, err = manager.Start(ctx, manager.Config{
 		NodeID: n.m.NodeID, ClusterID: n.m.ClusterID, Dir: d.stateDir(),
-		ClientAddr: clientAddr, RouteAddr: routeAddr,
-		Identity: c.node, Seal: c.seal, Founding: founding,
+		AdmitAddr: n.m.ListenAddr, ClientAddr: p.client, RouteAddr: p.route, AdvertiseBus: p.advertised,
+		Identity: c.node, SaveIdentity: d.files.saveIdentity, Seal: c.seal, Founding: founding,
 		Log: d.cfg.Log,
 	})
 	if err != nil {
-		return fmt.Errorf("start the manager: %w", err)
+		return err
 	}
-	n.api, n.handler = d.memberAPI(ctx, n)
-	n.conn, err = bus.DialWorker(ctx, bus.WorkerConfig{NodeID: n.m.NodeID, Server: n.manager.Bus(), Log: d.cfg.Log})
-	if err != nil {
-		return fmt.Errorf("start the worker: %w", err)
+	var a *api.API
+	a, n.handler = d.managerHandler(ctx, n)
+	n.also = append(n.also, n.manager.Run, a.Run)
+	return nil
+}
+
+func (d *Daemon) startWorker(ctx context.Context, n *node, c *credentials) error {
+	dial := bus.WorkerConfig{NodeID: n.m.NodeID, Addrs: n.m.Managers, TLS: c.node.Client(), Patient: true, Log: d.cfg.Log}
+	if n.manager != nil {
+		dial.Server = n.manager.Bus()
 	}
-	dir := filepath.Join(d.cfg.DataDir, clusterDir, "worker")
+	var err error
+	if n.conn, err = bus.DialWorker(ctx, dial); err != nil {
+		return err
+	}
 	n.network, err = network.New(ctx, network.Config{
 		NodeID: n.m.NodeID, Docker: d.docker, Underlay: n.m.DataPathAddr, VXLANPort: int(n.m.DataPathPort),
 		StateDir: d.cfg.DataDir, Log: d.cfg.Log,
 	})
 	if err != nil {
-		return fmt.Errorf("start the worker's network: %w", err)
+		return err
 	}
 	n.agent, err = worker.New(ctx, worker.Config{
-		NodeID: n.m.NodeID, ClusterID: n.m.ClusterID, Dir: dir, RunDir: filepath.Join(d.cfg.DataDir, "run"),
+		NodeID: n.m.NodeID, ClusterID: n.m.ClusterID,
+		Dir: filepath.Join(d.cfg.DataDir, clusterDir, "worker"), RunDir: filepath.Join(d.cfg.DataDir, "run"),
 		Address: n.m.DataPathAddr, TLSInfo: manager.TLSInfo(c.ca), Engine: docker.New(d.docker),
 		Network: n.network, Managers: n.conn, Log: d.cfg.Log,
 	})
-	if err != nil {
-		return fmt.Errorf("start the worker: %w", err)
-	}
-	return nil
+	return err
 }
 
 // supervise runs both roles until one fails or the node is stopped.
 func (d *Daemon) supervise(life context.Context, n *node) {
 	defer close(n.done)
 	group, ctx := errgroup.WithContext(life)
-	for _, run := range []func(context.Context) error{
-		n.manager.Run,
-		n.api.Run,
+	for _, run := range append(n.also,
 		n.agent.Run,
 		n.network.Run,
 		func(ctx context.Context) error { return n.conn.ServeLogs(ctx, n.agent.Logs) },
-	} {
+	) {
 		group.Go(func() error {
 			if err := run(ctx); err != nil && ctx.Err() == nil {
 				return err

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/swarm"
 	"github.com/gorilla/mux"
 
@@ -23,8 +22,27 @@ func (d *Daemon) outsideHandler(ctx context.Context) http.Handler {
 	return r
 }
 
-// memberAPI is the API of a manager, and the handler that serves it.
-func (d *Daemon) memberAPI(ctx context.Context, n *node) (*api.API, http.Handler) {
+// workerHandler answers on a worker: the cluster is the managers' business.
+func (d *Daemon) workerHandler(ctx context.Context, n *node) http.Handler {
+	state := func() swarm.LocalNodeState { return swarm.LocalNodeStateActive }
+	r := d.router(state, false)
+	api.Inactive(r, d, state, d.engineVersion(ctx))
+	info := func(w http.ResponseWriter, r *http.Request) {
+		s := swarm.Info{NodeID: n.m.NodeID, NodeAddr: n.m.DataPathAddr, LocalNodeState: swarm.LocalNodeStateActive}
+		for _, addr := range n.m.Admission {
+			s.RemoteManagers = append(s.RemoteManagers, swarm.Peer{Addr: addr})
+		}
+		if err := api.MergeInfo(w, r, d.through, s); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	}
+	r.Path("/info").Methods(http.MethodGet).HandlerFunc(info)
+	r.Path("/v{version:[0-9.]+}/info").Methods(http.MethodGet).HandlerFunc(info)
+	return r
+}
+
+// managerHandler is the API of a manager, and the handler that serves it.
+func (d *Daemon) managerHandler(ctx context.Context, n *node) (*api.API, http.Handler) {
 	a := api.New(api.Config{
 		Store: n.manager.Store(), Membership: d, Through: d.through, Logs: n.manager.Bus().Manager().Logs,
 		SealSecret: n.manager.SealSecret, SealAuth: n.manager.SealAuth,
@@ -56,11 +74,6 @@ func (d *Daemon) engineVersion(ctx context.Context) string {
 		return ""
 	}
 	return p.APIVersion
-}
-
-// Join refuses: a cluster has one node so far.
-func (d *Daemon) Join(context.Context, swarm.JoinRequest) error {
-	return errdefs.ErrNotImplemented.WithMessage("joining a cluster is not possible in this version of orch: a cluster is one machine")
 }
 
 // Unlock refuses: a manager's keys are not locked.

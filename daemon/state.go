@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"orch/internal/identity"
 )
@@ -17,8 +18,7 @@ const (
 	clusterDir = "swarm"
 	stateFile  = "node.json"
 	caFile     = "ca.crt"
-	certFile   = "node.crt"
-	keyFile    = "node.key"
+	nodeFile   = "node.pem" // certificate and key, so that both change at once
 	sealFile   = "seal.key"
 )
 
@@ -32,9 +32,13 @@ type membership struct {
 	// others reach this node by (an address, and for managers a port).
 	ListenAddr    string
 	AdvertiseAddr string
-	// Request is the init request as it came, for what others are to see of it.
+	// DataPathAddr and DataPathPort are where overlay traffic of others arrives.
 	DataPathAddr string `json:",omitempty"`
 	DataPathPort uint32 `json:",omitempty"`
+	// Managers are the managers' bus addresses and Admission their first ports, for
+	// a worker.
+	Managers  []string `json:",omitempty"`
+	Admission []string `json:",omitempty"`
 }
 
 // credentials is what a member proves itself with.
@@ -75,17 +79,13 @@ func (f files) credentials(manager bool) (*credentials, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.path(caFile), err)
 	}
-	certPEM, err := os.ReadFile(f.path(certFile))
+	pair, err := os.ReadFile(f.path(nodeFile))
 	if err != nil {
 		return nil, fmt.Errorf("read the node's certificate: %w", err)
 	}
-	keyPEM, err := os.ReadFile(f.path(keyFile))
+	node, err := identity.NewNode(ca, pair, pair)
 	if err != nil {
-		return nil, fmt.Errorf("read the node's key: %w", err)
-	}
-	node, err := identity.NewNode(ca, certPEM, keyPEM)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", f.path(certFile), err)
+		return nil, fmt.Errorf("%s: %w", f.path(nodeFile), err)
 	}
 	c := &credentials{ca: ca, node: node}
 	if manager {
@@ -112,7 +112,7 @@ func (f files) save(m *membership, c *credentials, certPEM, keyPEM []byte) error
 	for _, file := range []struct {
 		name string
 		data []byte
-	}{{caFile, c.ca.CertPEM()}, {certFile, certPEM}, {keyFile, keyPEM}, {sealFile, c.seal.Bytes()}, {stateFile, state}} {
+	}{{caFile, c.ca.CertPEM()}, {nodeFile, slices.Concat(certPEM, keyPEM)}, {sealFile, c.seal.Bytes()}, {stateFile, state}} {
 		if file.name == sealFile && !m.Manager {
 			continue
 		}
@@ -121,6 +121,11 @@ func (f files) save(m *membership, c *credentials, certPEM, keyPEM []byte) error
 		}
 	}
 	return nil
+}
+
+// saveIdentity replaces the node's certificate and key.
+func (f files) saveIdentity(certPEM, keyPEM []byte) error {
+	return identity.WriteFile(f.path(nodeFile), slices.Concat(certPEM, keyPEM))
 }
 
 // remove forgets the membership: the state file first, so that a remove that

@@ -59,7 +59,7 @@ func found(tx *store.Tx, cfg Config) error {
 		c.SubnetSize = defaultSubnetSize
 	}
 	c.JoinTokens = swarm.JoinTokens{Worker: identity.NewToken(f.CA).Reveal(), Manager: identity.NewToken(f.CA).Reveal()}
-	c.CAKey = identity.Seal(cfg.Seal, key, "cluster."+c.ID)
+	c.CAKey = identity.Seal(cfg.Seal, key, caUse(c.ID))
 	tx.Put(c)
 	tx.Put(firstNode(cfg))
 	tx.Put(ingress())

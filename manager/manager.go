@@ -13,10 +13,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"orch/internal/admission"
 	"orch/internal/bus"
 	"orch/internal/identity"
 	"orch/internal/store"
@@ -37,7 +39,13 @@ type Config struct {
 	// ClientAddr and RouteAddr are the bus' listeners, host:port.
 	ClientAddr string
 	RouteAddr  string
-	Identity   *identity.Node
+	// AdmitAddr is where machines that join ask; AdvertiseBus is what they are
+	// told to connect to after, host:port both.
+	AdmitAddr    string
+	AdvertiseBus string
+	Identity     *identity.Node
+	// SaveIdentity puts a renewed certificate and its key on disk.
+	SaveIdentity func(certPEM, keyPEM []byte) error
 	// Seal is the key under which secrets are kept.
 	Seal identity.Key
 	// Founding makes a new cluster; nil where there is one already.
@@ -52,6 +60,7 @@ type Manager struct {
 	bus   *bus.Server
 	state *jslog.Log
 	store *store.Store
+	admit net.Listener
 	// following ends when the store's view can no longer be kept true.
 	following chan error
 	unfollow  context.CancelFunc
@@ -68,6 +77,9 @@ func Start(ctx context.Context, cfg Config) (*Manager, error) {
 }
 
 func (m *Manager) start(ctx context.Context) (err error) {
+	if m.admit, err = net.Listen("tcp", m.cfg.AdmitAddr); err != nil {
+		return fmt.Errorf("listen for machines that join: %w", err)
+	}
 	m.bus, err = bus.Start(ctx, bus.ServerConfig{
 		NodeID: m.cfg.NodeID, ClusterID: m.cfg.ClusterID, Dir: m.cfg.Dir,
 		ClientAddr: m.cfg.ClientAddr, RouteAddr: m.cfg.RouteAddr,
@@ -108,6 +120,9 @@ func (m *Manager) Bus() *bus.Server { return m.bus }
 func (m *Manager) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return m.takeTurns(ctx) })
+	group.Go(func() error { return admission.Serve(ctx, m.admit, m.cfg.Identity, office{m}) })
+	group.Go(func() error { return m.cutOffRemoved(ctx) })
+	group.Go(func() error { return m.renewOwn(ctx) })
 	group.Go(func() error {
 		select {
 		case err := <-m.following:
@@ -178,9 +193,10 @@ func (m *Manager) dispatcherConfig(epoch uint64, loop *leader, workers *bus.Mana
 	}
 }
 
-// secretUse and authUse bind what is sealed to the object that it belongs to.
+// secretUse, authUse and caUse bind what is sealed to the object that it belongs to.
 func secretUse(id string) string    { return "secret." + id }
 func authUse(service string) string { return "pullauth." + service }
+func caUse(cluster string) string   { return "cluster." + cluster }
 
 // SealSecret seals a secret's data for its object.
 func (m *Manager) SealSecret(id string, data []byte) []byte {
@@ -194,6 +210,9 @@ func (m *Manager) SealAuth(service, auth string) []byte {
 
 // Stop ends the manager cleanly; Run must have ended.
 func (m *Manager) Stop() {
+	if m.admit != nil {
+		m.admit.Close()
+	}
 	if m.unfollow != nil {
 		m.unfollow()
 	}

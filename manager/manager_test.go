@@ -19,7 +19,7 @@ func start(t *testing.T) *Manager {
 	t.Helper()
 	cluster := bustest.New(t)
 	m, err := Start(t.Context(), Config{
-		NodeID: "m1", ClusterID: bustest.ClusterID, Dir: t.TempDir(), ClientAddr: "127.0.0.1:0", RouteAddr: "127.0.0.1:0",
+		NodeID: "m1", ClusterID: bustest.ClusterID, Dir: t.TempDir(), ClientAddr: "127.0.0.1:0", RouteAddr: "127.0.0.1:0", AdmitAddr: "127.0.0.1:0",
 		Identity: cluster.Node(t, "m1", identity.Manager, bustest.ClusterID), Seal: identity.NewKey(),
 		Founding: &Founding{CA: cluster.CA, Addr: "127.0.0.1:2377"}, Log: slog.New(slog.DiscardHandler),
 	})
@@ -104,7 +104,7 @@ func TestServiceBecomesTasks(t *testing.T) {
 func TestStoppedManagerKeepsItsState(t *testing.T) {
 	cluster := bustest.New(t)
 	cfg := Config{
-		NodeID: "m1", ClusterID: bustest.ClusterID, Dir: t.TempDir(), ClientAddr: "127.0.0.1:0", RouteAddr: "127.0.0.1:0",
+		NodeID: "m1", ClusterID: bustest.ClusterID, Dir: t.TempDir(), ClientAddr: "127.0.0.1:0", RouteAddr: "127.0.0.1:0", AdmitAddr: "127.0.0.1:0",
 		Identity: cluster.Node(t, "m1", identity.Manager, bustest.ClusterID), Seal: identity.NewKey(),
 		Founding: &Founding{CA: cluster.CA, Addr: "127.0.0.1:2377"}, Log: slog.New(slog.DiscardHandler),
 	}

@@ -38,7 +38,10 @@ type WorkerConfig struct {
 	TLS   *tls.Config
 	// Server is the manager in the same process, on a node that is one; it is used instead.
 	Server *Server
-	Log    *slog.Logger
+	// Patient makes managers that cannot be reached yet no error: the connection
+	// comes about once they can.
+	Patient bool
+	Log     *slog.Logger
 }
 
 // WorkerConn is a worker's side of the bus. It reconnects by itself, for ever.
@@ -81,6 +84,9 @@ func (w *WorkerConn) listen(ctx context.Context) (err error) {
 	if w.logs, err = w.conn.SubscribeSync(toSubject(w.node, whatLogs)); err != nil {
 		return err
 	}
+	if !w.conn.IsConnected() {
+		return nil // patient; subscriptions go out with the connection
+	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	return w.conn.FlushWithContext(ctx)
@@ -112,6 +118,8 @@ func (w *WorkerConn) dial(ctx context.Context, cfg WorkerConfig) (*nats.Conn, er
 		opts.InProcessServer, opts.Token = cfg.Server.nats, cfg.Server.tokenWorker
 		return opts.Connect()
 	}
+	opts.RetryOnFailedConnect = cfg.Patient
+	opts.ConnectedCB = opts.ReconnectedCB // the first connection may come late
 	opts.Secure, opts.TLSConfig, opts.TLSHandshakeFirst = true, cfg.TLS, true
 	for _, addr := range cfg.Addrs {
 		if _, _, err := net.SplitHostPort(addr); err != nil {

@@ -45,6 +45,8 @@ type Cluster struct {
 	// sealed with, themselves sealed (package identity).
 	CAKey   []byte `json:",omitempty"`
 	DataKey []byte `json:",omitempty"`
+	// Removed are nodes whose certificates are no longer accepted.
+	Removed []string `json:",omitempty"`
 	// UnlockKey is set while autolock is on.
 	UnlockKey string `json:",omitempty"`
 	// NextSubnet and NextVXLAN are where the search for a new network's goes on:

@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -149,6 +150,11 @@ func (a *API) removeNode(w http.ResponseWriter, r *http.Request) error {
 		}
 		orphan(tx, n.ID)
 		tx.Delete(n)
+		if c := tx.Cluster(); c != nil {
+			cut := *c
+			cut.Removed = append(slices.Clone(c.Removed), n.ID)
+			tx.Put(&cut)
+		}
 		return nil
 	}))
 }

@@ -1,0 +1,159 @@
+// Package admission is how a machine gets into a cluster and keeps its
+// certificate fresh: two calls over HTTPS to a manager's first port. A machine
+// with a join token trusts the manager by the CA digest in the token; the manager
+// trusts the machine by the secret in it, and from then on by its certificate.
+//
+// It decides nothing: who is admitted is up to the Office, package manager's.
+package admission
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/docker/docker/api/types/swarm"
+
+	"orch/internal/identity"
+)
+
+const (
+	// maxBody bounds both calls' bodies; they hold a few PEM blocks.
+	maxBody = 64 << 10
+	// callTimeout bounds one call, and each side's patience with the other.
+	callTimeout = 10 * time.Second
+	joinPath    = "/join"
+	renewPath   = "/renew"
+)
+
+// Request asks for admission.
+type Request struct {
+	// Token is the join token in the clear; TLS to a verified manager carries it.
+	Token        string
+	CSR          []byte
+	Availability swarm.NodeAvailability
+}
+
+// Grant is what a new node needs to take part.
+type Grant struct {
+	NodeID    string
+	ClusterID string
+	CA, Cert  []byte
+	// Managers are the bus addresses, host:port.
+	Managers []string
+	// DataPathPort is the UDP port of the overlay networks.
+	DataPathPort uint32
+}
+
+// Renewal asks for a fresh certificate, and is answered with one.
+type Renewal struct {
+	CSR  []byte `json:",omitempty"`
+	Cert []byte `json:",omitempty"`
+}
+
+// Office decides on the calls. An error's text reaches the caller.
+type Office interface {
+	Admit(ctx context.Context, r Request, from net.IP) (Grant, error)
+	Renew(ctx context.Context, who identity.Peer, csr []byte) (cert []byte, err error)
+}
+
+// Serve answers on a manager's first port until the context ends.
+func Serve(ctx context.Context, l net.Listener, node *identity.Node, office Office) error {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST "+joinPath, func(w http.ResponseWriter, r *http.Request) {
+		answer(w, r, func(ctx context.Context, in Request) (any, error) { return office.Admit(ctx, in, remoteIP(r)) })
+	})
+	mux.HandleFunc("POST "+renewPath, func(w http.ResponseWriter, r *http.Request) {
+		answer(w, r, func(ctx context.Context, in Renewal) (any, error) {
+			if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
+				return nil, errors.New("a certificate of the cluster is necessary to renew it")
+			}
+			who, err := identity.PeerOf(r.TLS.VerifiedChains[0][0])
+			if err != nil {
+				return nil, err
+			}
+			cert, err := office.Renew(ctx, who, in.CSR)
+			return Renewal{Cert: cert}, err
+		})
+	})
+	config := node.Server()
+	config.ClientAuth = tls.VerifyClientCertIfGiven // a joiner has none yet
+	server := &http.Server{Handler: mux, TLSConfig: config, ReadTimeout: callTimeout, WriteTimeout: callTimeout}
+	defer context.AfterFunc(ctx, func() { server.Close() })()
+	err := server.ServeTLS(l, "", "")
+	if ctx.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("answer machines that join: %w", err)
+}
+
+func answer[In any](w http.ResponseWriter, r *http.Request, do func(context.Context, In) (any, error)) {
+	ctx, cancel := context.WithTimeout(r.Context(), callTimeout)
+	defer cancel()
+	var in In
+	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody)).Decode(&in)
+	var out any
+	if err == nil {
+		out, err = do(ctx, in)
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusForbidden)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(out)
+}
+
+func remoteIP(r *http.Request) net.IP {
+	host, _, _ := net.SplitHostPort(r.RemoteAddr)
+	return net.ParseIP(host)
+}
+
+// Join asks the manager at addr for admission.
+func Join(ctx context.Context, addr string, token identity.Token, r Request) (Grant, error) {
+	var g Grant
+	return g, call(ctx, addr, joinPath, identity.Join(token), r, &g)
+}
+
+// Renew asks the manager at addr for a fresh certificate for a request of node.
+func Renew(ctx context.Context, addr string, node *identity.Node, csr []byte) ([]byte, error) {
+	var r Renewal
+	err := call(ctx, addr, renewPath, node.Client(), Renewal{CSR: csr}, &r)
+	return r.Cert, err
+}
+
+func call(ctx context.Context, addr, path string, config *tls.Config, in, out any) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	body, err := json.Marshal(in)
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+addr+path, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("ask manager %s: %w", addr, err)
+	}
+	transport := &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}
+	resp, err := (&http.Client{Transport: transport}).Do(req)
+	if err != nil {
+		return fmt.Errorf("ask manager %s: %w", addr, err)
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	if err != nil {
+		return fmt.Errorf("ask manager %s: %w", addr, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("manager %s: %w", addr, errors.New(string(bytes.TrimSpace(data))))
+	}
+	if err := json.Unmarshal(data, out); err != nil {
+		return fmt.Errorf("read the answer of manager %s: %w", addr, err)
+	}
+	return nil
+}
