@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/swarm"
 	"github.com/docker/docker/client"
 )
@@ -40,7 +41,7 @@ func (a *app) change(ctx context.Context, cli *client.Client, ref string, edit f
 func outOfSequence(err error) bool { return strings.Contains(err.Error(), "update out of sequence") }
 
 func noService(err error, ref string) error {
-	if client.IsErrNotFound(err) {
+	if errdefs.IsNotFound(err) {
 		return fmt.Errorf("no service %q: `orch services` shows what there is", ref)
 	}
 	return err

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"syscall"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/swarm"
@@ -73,7 +74,7 @@ func runningContainer(ctx context.Context, cli *client.Client, ref string) (stri
 		if err == nil {
 			return t.Status.ContainerStatus.ContainerID, nil
 		}
-		if !client.IsErrNotFound(err) {
+		if !errdefs.IsNotFound(err) {
 			return "", err
 		}
 	}

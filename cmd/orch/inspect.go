@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/api/types/swarm"
 	"github.com/docker/docker/client"
@@ -70,7 +71,7 @@ func inspect(ctx context.Context, cli *client.Client, ref string) (any, error) {
 		if err == nil {
 			return v, nil
 		}
-		if !client.IsErrNotFound(err) {
+		if !errdefs.IsNotFound(err) {
 			return nil, err
 		}
 	}

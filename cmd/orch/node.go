@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/swarm"
 	"github.com/docker/docker/client"
 	"github.com/spf13/cobra"
@@ -125,7 +126,7 @@ func inspectNode(ctx context.Context, cli *client.Client, ref string) (swarm.Nod
 		ref = info.Swarm.NodeID
 	}
 	n, _, err := cli.NodeInspectWithRaw(ctx, ref)
-	if client.IsErrNotFound(err) {
+	if errdefs.IsNotFound(err) {
 		return n, fmt.Errorf("no node %q: `orch node ls` shows what there is", ref)
 	}
 	return n, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/client"
 	"github.com/spf13/cobra"
 
@@ -41,7 +42,7 @@ func (a *app) remove(ctx context.Context, cli *client.Client, ref string, o comp
 		return err
 	}
 	err = cli.ServiceRemove(ctx, ref)
-	if client.IsErrNotFound(err) {
+	if errdefs.IsNotFound(err) {
 		return fmt.Errorf("no stack or service %q: `orch ls` and `orch services` show what there is", ref)
 	}
 	if err == nil {

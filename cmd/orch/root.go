@@ -58,7 +58,7 @@ func (a *app) root() *cobra.Command {
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	root.AddGroup(&cobra.Group{ID: "stack", Title: "Applications:"}, &cobra.Group{ID: "cluster", Title: "Cluster:"})
 	for _, c := range []*cobra.Command{
-		a.deployCmd(), a.planCmd(), a.lsCmd(), a.servicesCmd(), a.psCmd(), a.logsCmd(), a.execCmd(),
+		a.deployCmd(), a.planCmd(), a.uiCmd(), a.lsCmd(), a.servicesCmd(), a.psCmd(), a.logsCmd(), a.execCmd(),
 		a.scaleCmd(), a.restartCmd(), a.rollbackCmd(), a.rmCmd(), a.configCmd(), a.secretCmd(), a.networkCmd(), a.inspectCmd(), a.eventsCmd(),
 	} {
 		c.GroupID = "stack"
