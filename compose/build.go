@@ -10,10 +10,10 @@ import (
 	"strings"
 
 	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/build"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/registry"
-	"github.com/docker/docker/client"
 )
 
 // BuildOptions say what to build and where its output goes.
@@ -72,7 +72,7 @@ func LocalImages(ctx context.Context, cli Builder, p *Project) (Images, error) {
 			continue
 		}
 		got, err := cli.ImageInspect(ctx, ImageName(p.model, s))
-		if client.IsErrNotFound(err) {
+		if errdefs.IsNotFound(err) {
 			continue
 		}
 		if err != nil {

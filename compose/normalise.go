@@ -38,9 +38,11 @@ func normalise(s swarm.ServiceSpec, networkNames map[string]string) swarm.Servic
 	}
 	fill(&t.RestartPolicy.Delay, defaultDelay)
 	if len(t.Networks) == 0 {
-		t.Networks = s.Networks //nolint:staticcheck // specs that an old client wrote have them here
+		//lint:ignore SA1019 old clients still send it
+		t.Networks = s.Networks
 	}
-	s.Networks = nil //nolint:staticcheck // see above
+	//lint:ignore SA1019 old clients still send it
+	s.Networks = nil
 	for i := range t.Networks {
 		if name, ok := networkNames[t.Networks[i].Target]; ok {
 			t.Networks[i].Target = name

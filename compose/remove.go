@@ -8,9 +8,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/api/types/swarm"
-	"github.com/docker/docker/client"
 )
 
 // RemoveOptions say how to remove a stack.
@@ -42,7 +42,7 @@ func Remove(ctx context.Context, cli Client, stack string, o RemoveOptions) erro
 		}
 	}
 	for _, s := range have.services {
-		if err := cli.ServiceRemove(ctx, s.ID); err != nil && !client.IsErrNotFound(err) {
+		if err := cli.ServiceRemove(ctx, s.ID); err != nil && !errdefs.IsNotFound(err) {
 			return fmt.Errorf("remove service %s: %w", s.Spec.Name, err)
 		}
 		report(KindService, s.Spec.Name)
@@ -95,12 +95,12 @@ func removeRest(ctx context.Context, cli Client, have *state, detach bool, repor
 	var failed []error
 	remove := func(kind Kind, name string, do func() error) {
 		err := do()
-		for deadline := time.Now().Add(releaseWait); err != nil && !client.IsErrNotFound(err) && !detach && time.Now().Before(deadline); err = do() {
+		for deadline := time.Now().Add(releaseWait); err != nil && !errdefs.IsNotFound(err) && !detach && time.Now().Before(deadline); err = do() {
 			if !pause(ctx, pollFast) {
 				break
 			}
 		}
-		if err != nil && !client.IsErrNotFound(err) {
+		if err != nil && !errdefs.IsNotFound(err) {
 			failed = append(failed, fmt.Errorf("remove %s %s: %w", kind, name, err))
 			return
 		}

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/api/types/swarm"
-	"github.com/docker/docker/client"
 )
 
 // writeTries bounds how often an update is repeated because something else has touched the service: the server itself does
@@ -132,7 +132,7 @@ func (r *rollout) revive(ctx context.Context, t *tracked, now swarm.Service) err
 }
 
 func (r *rollout) remove(ctx context.Context, s swarm.Service) error {
-	if err := r.cli.ServiceRemove(ctx, s.ID); err != nil && !client.IsErrNotFound(err) {
+	if err := r.cli.ServiceRemove(ctx, s.ID); err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("remove service %s: %w", s.Spec.Name, err)
 	}
 	return tasksGone(ctx, r.cli, []swarm.Service{s}, r.o.Timeout)

@@ -19,7 +19,9 @@ type office struct{ m *Manager }
 
 // errToken is Swarm's text.
 // Source: swarmkit, ca/server.go.
-var errToken = errors.New("A valid join token is necessary to join this cluster") //nolint:staticcheck // Swarm's words
+//
+//lint:ignore ST1005 Swarm's words
+var errToken = errors.New("A valid join token is necessary to join this cluster")
 
 // Admit makes a node of a machine that shows the worker's join token.
 func (o office) Admit(ctx context.Context, r admission.Request, from net.IP) (admission.Grant, error) {

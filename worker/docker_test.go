@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/api/types/swarm"
@@ -155,7 +156,7 @@ func TestOnDocker(t *testing.T) {
 	t.Run("what is not assigned goes", func(t *testing.T) {
 		w.managers.push(bus.Assignments{Removed: []bus.Resource{{Kind: bus.KindTask, ID: "next"}}}, false)
 		w.await("gone", "next")
-		if _, err := w.client.ContainerInspect(t.Context(), w.node+".next"); !client.IsErrNotFound(err) {
+		if _, err := w.client.ContainerInspect(t.Context(), w.node+".next"); !errdefs.IsNotFound(err) {
 			t.Errorf("its container: %v", err)
 		}
 	})

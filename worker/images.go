@@ -128,7 +128,8 @@ func (i *images) ensure(ctx context.Context, w want) error {
 	case there || errors.Is(err, engine.ErrUnavailable):
 		return fmt.Errorf("pull %s: %w", w.ref, err)
 	}
-	return fmt.Errorf("No such image: %s (%w)", w.ref, err) //nolint:staticcheck // begins with Swarm's text
+	//lint:ignore ST1005 begins with Swarm's text
+	return fmt.Errorf("No such image: %s (%w)", w.ref, err)
 }
 
 // recent says that an image has just been pulled, or that its registry has just not answered.

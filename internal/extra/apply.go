@@ -9,7 +9,8 @@ import (
 // ID and hooks are not part of a container's configuration: the worker acts on them itself.
 func (e Extra) Apply(c *container.Config, h *container.HostConfig) {
 	set(&c.Domainname, e.Domainname)
-	set(&c.MacAddress, e.MacAddress) //nolint:staticcheck // the per-network field needs API 1.44; older engines read this one
+	//lint:ignore SA1019 the per-network field needs API 1.44; older engines read this one
+	set(&c.MacAddress, e.MacAddress)
 	set(&h.Runtime, e.Runtime)
 	set(&h.CgroupnsMode, container.CgroupnsMode(e.CgroupnsMode))
 	set(&h.IpcMode, container.IpcMode(e.IpcMode))

@@ -76,7 +76,8 @@ func TestApplySetsEverything(t *testing.T) {
 	var c container.Config
 	h := container.HostConfig{SecurityOpt: []string{"no-new-privileges"}, Resources: container.Resources{Memory: 7}}
 	full.Apply(&c, &h)
-	if c.Domainname != "example.org" || c.MacAddress != full.MacAddress { //nolint:staticcheck // see Apply
+	//lint:ignore SA1019 see Apply
+	if c.Domainname != "example.org" || c.MacAddress != full.MacAddress {
 		t.Errorf("config = %+v", c)
 	}
 	want := container.HostConfig{

@@ -218,6 +218,7 @@ func userOf(v *store.View, n *store.Network) error {
 		if n.Spec.Ingress && allocator.NeedsIngress(s.Spec.EndpointSpec) {
 			return remote(errdefs.ErrFailedPrecondition, "ingress network cannot be removed because service %s depends on it", s.ID)
 		}
+		//lint:ignore SA1019 old clients still send it
 		for _, t := range slices.Concat(s.Spec.TaskTemplate.Networks, s.Spec.Networks) {
 			if t.Target == n.ID {
 				return remote(errdefs.ErrFailedPrecondition, "network %s is in use by service %s", n.ID, s.ID)

@@ -37,6 +37,7 @@ func resolveNetworks(tx *store.Tx, spec *swarm.ServiceSpec) error {
 	if spec.TaskTemplate.Networks, err = resolved(tx, spec.TaskTemplate.Networks); err != nil {
 		return err
 	}
+	//lint:ignore SA1019 old clients still send it
 	spec.Networks, err = resolved(tx, spec.Networks)
 	return err
 }

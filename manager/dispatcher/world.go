@@ -208,7 +208,8 @@ func networksOf(s *store.Service) []swarm.NetworkAttachmentConfig {
 	if len(s.Spec.TaskTemplate.Networks) > 0 {
 		return s.Spec.TaskTemplate.Networks
 	}
-	return s.Spec.Networks //nolint:staticcheck // old clients still send it
+	//lint:ignore SA1019 old clients still send it
+	return s.Spec.Networks
 }
 
 func put[V any](m map[string]V, k string, v V) map[string]V {

@@ -37,7 +37,7 @@ type Config struct {
 }
 
 // errDown is what a client hears when nobody listens on the socket.
-var errDown = fmt.Errorf("%w: Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?", engine.ErrUnavailable) //nolint:staticcheck // the client's text
+var errDown = fmt.Errorf("%w: Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?", engine.ErrUnavailable)
 
 // killedCode is the exit code of a process that was killed.
 const killedCode = 137

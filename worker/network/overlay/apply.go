@@ -145,7 +145,7 @@ func (a *applier) join() error {
 func Remove(vni uint32) error {
 	link, err := netlink.LinkByName(VXLAN(vni))
 	if err != nil {
-		return nil //nolint:nilerr // there is none
+		return nil // there is none
 	}
 	if err := netlink.LinkDel(link); err != nil {
 		return fmt.Errorf("remove %s: %w", VXLAN(vni), err)
