@@ -4,17 +4,37 @@ import (
 	"context"
 	"time"
 
+	"github.com/docker/docker/api/types/swarm"
+
 	"orch/internal/bus"
 )
 
-// reportAgain is the pause before statuses are sent again that the managers did not take.
-const reportAgain = 200 * time.Millisecond
+const (
+	// reportAgain is the pause before statuses are sent again that the managers did not take.
+	reportAgain = 200 * time.Millisecond
+	// reportSoon is how long a status on the way to running waits for others: each report is a synced write, on a disk
+	// that the engine is busy with at that very time.
+	reportSoon = 100 * time.Millisecond
+)
 
 // outbox holds the statuses that the managers do not have yet, the last of each task. One report is
 // under way at a time; what comes in meanwhile goes with the next.
 type outbox struct {
 	statuses map[string]bus.TaskStatus
 	busy     bool
+	waiting  bool // for reportSoon to be over
+}
+
+// urgent says that somebody waits for one of the statuses: a task runs, has ended, or is gone.
+func (o *outbox) urgent() bool {
+	for _, s := range o.statuses {
+		switch s.Status.State {
+		case swarm.TaskStateAccepted, swarm.TaskStatePreparing, swarm.TaskStateReady, swarm.TaskStateStarting:
+		default:
+			return true
+		}
+	}
+	return false
 }
 
 func (o *outbox) add(t bus.Task) {
@@ -30,6 +50,28 @@ func (a *Agent) report() {
 	if a.outbox.busy || len(a.outbox.statuses) == 0 || !a.confirmed {
 		return
 	}
+	if !a.outbox.urgent() {
+		a.reportLater()
+		return
+	}
+	a.send()
+}
+
+// reportLater sends what is in the outbox when it has waited for long enough.
+func (a *Agent) reportLater() {
+	if a.outbox.waiting {
+		return
+	}
+	a.outbox.waiting = true
+	a.later(reportSoon, func() {
+		a.outbox.waiting = false
+		if !a.outbox.busy && len(a.outbox.statuses) > 0 {
+			a.send()
+		}
+	})
+}
+
+func (a *Agent) send() {
 	sent := a.outbox.statuses
 	a.outbox.statuses, a.outbox.busy = map[string]bus.TaskStatus{}, true
 	r := bus.Report{Node: a.NodeID, Statuses: sortedValues(sent)}
