@@ -107,8 +107,15 @@ func (w *WorkerConn) dial(ctx context.Context, cfg WorkerConfig) (*nats.Conn, er
 	}
 	// Nothing is worth sending late: what a worker has to say, it says again.
 	opts.ReconnectBufSize = -1
-	opts.AsyncErrorCB = func(_ *nats.Conn, sub *nats.Subscription, err error) { logAsync(w.log, sub, err) }
+	var said string // the callbacks take turns; what goes on for hours is said once
+	opts.AsyncErrorCB = func(_ *nats.Conn, sub *nats.Subscription, err error) {
+		if err.Error() != said {
+			said = err.Error()
+			logAsync(w.log, sub, err)
+		}
+	}
 	opts.ReconnectedCB = func(*nats.Conn) {
+		said = ""
 		select {
 		case w.reconnected <- struct{}{}:
 		default:
