@@ -132,7 +132,7 @@ func (s starter) ready(ctx context.Context, cli *client.Client) error {
 		if !client.IsErrConnectionFailed(err) && ctx.Err() == nil {
 			return err
 		}
-		if pid := startedPID(s.dataDir); pid > 0 && !isDaemon(pid) {
+		if pid := startedPID(s.dataDir); pid > 0 && exited(pid) {
 			return fmt.Errorf("the daemon ended at once; the end of %s:\n%s", s.log(), tail(s.log()))
 		}
 		select {

@@ -123,6 +123,17 @@ func startedPID(dataDir string) int {
 	return pid
 }
 
+// exited says that a process is gone or a zombie. Its command line would not do: a process has none, either, for a moment
+// after it was started.
+func exited(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return true
+	}
+	_, rest, _ := strings.Cut(string(b), ") ") // the name before may hold anything but this is its end
+	return strings.HasPrefix(rest, "Z") || strings.HasPrefix(rest, "X")
+}
+
 // isDaemon says whether a process is an orch daemon: its number may belong to another by now. A zombie has no command line.
 func isDaemon(pid int) bool {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
