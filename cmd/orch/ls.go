@@ -16,7 +16,7 @@ import (
 type stackRow struct {
 	Name     string
 	Services int
-	Running  uint64
+	Running  uint64 // or done for good
 	Desired  uint64
 	Status   string
 }
@@ -39,27 +39,31 @@ func (a *app) lsCmd() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return show(a, f, []string{"STACK", "SERVICES", "TASKS", "STATUS"}, stackRows(list))
+		done, err := completed(ctx, cli, list)
+		if err != nil {
+			return err
+		}
+		return show(a, f, []string{"STACK", "SERVICES", "TASKS", "STATUS"}, stackRows(list, done))
 	})
 	return cmd
 }
 
 // stackRows adds services up; a stack is as well as the worst of its services.
-func stackRows(list []swarm.Service) []stackRow {
+func stackRows(list []swarm.Service, done map[string]uint64) []stackRow {
 	byName := map[string]*stackRow{}
-	for _, s := range serviceRows(list) {
+	for _, s := range serviceRows(list, done) {
 		r := byName[s.Stack]
 		if r == nil {
 			r = &stackRow{Name: s.Stack, Status: "running"}
 			byName[s.Stack] = r
 		}
 		r.Services++
-		r.Running += s.Running
+		r.Running += s.Running + s.Completed
 		r.Desired += s.Desired
 		switch {
 		case s.Updating != "":
 			r.Status = s.Updating
-		case s.Running < s.Desired && r.Status == "running":
+		case s.missing() > 0 && r.Status == "running":
 			r.Status = "incomplete"
 		}
 	}

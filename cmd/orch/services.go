@@ -15,15 +15,17 @@ import (
 
 // serviceRow is a line of `orch services`.
 type serviceRow struct {
-	ID       string
-	Name     string
-	Stack    string
-	Mode     string
-	Running  uint64
-	Desired  uint64
-	Image    string
-	Ports    string
-	Updating string
+	ID      string
+	Name    string
+	Stack   string
+	Mode    string
+	Running uint64
+	Desired uint64
+	// Completed tasks are done for good: the service's restart policy wants no more of them.
+	Completed uint64
+	Image     string
+	Ports     string
+	Updating  string
 }
 
 func (r serviceRow) key() string { return r.Name }
@@ -31,15 +33,22 @@ func (r serviceRow) key() string { return r.Name }
 func (r serviceRow) cells() []cell {
 	c := green
 	switch {
-	case r.Running < r.Desired && r.Running == 0:
+	case r.missing() > 0 && r.Running == 0:
 		c = red
-	case r.Running < r.Desired:
+	case r.missing() > 0:
 		c = yellow
+	}
+	count := fmt.Sprintf("%d/%d", r.Running, r.Desired)
+	if r.Completed > 0 {
+		count += fmt.Sprintf(" (%d completed)", r.Completed)
 	}
 	image := text(r.Image)
 	image.limit = imageLength
-	return []cell{id(r.ID), text(r.Name), text(r.Mode), tinted(fmt.Sprintf("%d/%d", r.Running, r.Desired), c), image, text(r.Ports), tinted(r.Updating, yellow)}
+	return []cell{id(r.ID), text(r.Name), text(r.Mode), tinted(count, c), image, text(r.Ports), tinted(r.Updating, yellow)}
 }
+
+// missing is how many tasks there should be and are not.
+func (r serviceRow) missing() uint64 { return r.Desired - min(r.Desired, r.Running+r.Completed) }
 
 var serviceHeader = []string{"ID", "NAME", "MODE", "RUNNING", "IMAGE", "PORTS", "UPDATE"}
 
@@ -58,12 +67,54 @@ func (a *app) servicesCmd() *cobra.Command {
 		if len(args) > 0 && len(list) == 0 {
 			return fmt.Errorf("no stack %q: `orch ls` shows what there is", args[0])
 		}
-		return show(a, f, serviceHeader, serviceRows(list))
+		done, err := completed(ctx, cli, list)
+		if err != nil {
+			return err
+		}
+		return show(a, f, serviceHeader, serviceRows(list, done))
 	})
 	return cmd
 }
 
-func serviceRows(list []swarm.Service) []serviceRow {
+// completed counts, by service, the slots whose task ended well and is not to be started again. The API counts these for jobs
+// alone, but a service with `restart: on-failure` or `"no"` has done its work all the same.
+func completed(ctx context.Context, cli *client.Client, list []swarm.Service) (map[string]uint64, error) {
+	which := filters.NewArgs()
+	for _, s := range list {
+		p := s.Spec.TaskTemplate.RestartPolicy
+		if s.Spec.Mode.Replicated != nil && p != nil && p.Condition != swarm.RestartPolicyConditionAny && s.ServiceStatus != nil &&
+			s.ServiceStatus.RunningTasks < s.ServiceStatus.DesiredTasks {
+			which.Add("service", s.ID)
+		}
+	}
+	if which.Len() == 0 {
+		return nil, nil
+	}
+	tasks, err := cli.TaskList(ctx, swarm.TaskListOptions{Filters: which})
+	if err != nil {
+		return nil, err
+	}
+	type slot struct {
+		service string
+		number  int
+	}
+	newest := map[slot]swarm.Task{}
+	for _, t := range tasks {
+		k := slot{t.ServiceID, t.Slot}
+		if old, ok := newest[k]; !ok || t.CreatedAt.After(old.CreatedAt) {
+			newest[k] = t
+		}
+	}
+	count := map[string]uint64{}
+	for k, t := range newest {
+		if t.Status.State == swarm.TaskStateComplete {
+			count[k.service]++
+		}
+	}
+	return count, nil
+}
+
+func serviceRows(list []swarm.Service, done map[string]uint64) []serviceRow {
 	sortServices(list)
 	var rows []serviceRow
 	for _, s := range list {
@@ -74,6 +125,7 @@ func serviceRows(list []swarm.Service) []serviceRow {
 		if s.ServiceStatus != nil {
 			r.Running, r.Desired = s.ServiceStatus.RunningTasks, s.ServiceStatus.DesiredTasks
 		}
+		r.Completed = done[s.ID]
 		if u := s.UpdateStatus; u != nil && u.State != swarm.UpdateStateCompleted && u.State != "" {
 			r.Updating = string(u.State)
 		}
