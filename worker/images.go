@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -25,7 +26,9 @@ import (
 //   - a registry that did not answer is not waited for again until registryPause has gone by, and never longer than
 //     pullPatience when the image is there.
 const (
-	pullFresh     = 10 * time.Second
+	pullFresh = 10 * time.Second
+	// lookFresh is for how long tasks that start together share one look at an image that is here.
+	lookFresh     = time.Second
 	pullPatience  = 3 * time.Second
 	registryPause = time.Minute
 	// pullLimit bounds a pull that is waited for because the image is not there.
@@ -57,11 +60,12 @@ type images struct {
 
 	mu     sync.Mutex // guards what follows
 	pulled map[string]time.Time
+	seen   map[want]time.Time   // images that were here and need no pull
 	silent map[string]time.Time // registries that did not answer, and when
 }
 
 func newImages(e engine.Engine, log *slog.Logger) *images {
-	return &images{engine: e, log: log, pulled: map[string]time.Time{}, silent: map[string]time.Time{}}
+	return &images{engine: e, log: log, pulled: map[string]time.Time{}, seen: map[want]time.Time{}, silent: map[string]time.Time{}}
 }
 
 // how says what to do about an image: whether to pull, and whether the task may start without.
@@ -100,6 +104,9 @@ func pinned(ref string) bool {
 
 // ensure brings an image here as its policy has it.
 func (i *images) ensure(ctx context.Context, w want) error {
+	if i.looked(w) {
+		return nil
+	}
 	local, err := i.engine.Image(ctx, w.ref)
 	if err != nil && !errors.Is(err, engine.ErrNotFound) {
 		return err
@@ -107,6 +114,9 @@ func (i *images) ensure(ctx context.Context, w want) error {
 	there := err == nil
 	h := decide(w, local, there, time.Now())
 	if !h.pull {
+		if there {
+			i.see(w)
+		}
 		return err // that it is not there, or nothing
 	}
 	if h.optional && i.recent(w.ref) {
@@ -130,6 +140,21 @@ func (i *images) ensure(ctx context.Context, w want) error {
 	}
 	//lint:ignore ST1005 begins with Swarm's text
 	return fmt.Errorf("No such image: %s (%w)", w.ref, err)
+}
+
+// looked says that an image has just been here and in need of nothing.
+func (i *images) looked(w want) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return time.Since(i.seen[w]) < lookFresh
+}
+
+// see notes an image that needs nothing, and forgets those of long ago.
+func (i *images) see(w want) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	maps.DeleteFunc(i.seen, func(_ want, at time.Time) bool { return time.Since(at) >= lookFresh })
+	i.seen[w] = time.Now()
 }
 
 // recent says that an image has just been pulled, or that its registry has just not answered.

@@ -237,11 +237,14 @@ func (n *Network) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case _, ok := <-links:
-			if !ok {
+		case l, ok := <-links:
+			switch {
+			case !ok:
 				links = nil
+			case l.Link.Type() == "veth": // a container that comes or goes: nothing of ours
+			default:
+				timer.Reset(settle)
 			}
-			timer.Reset(settle)
 		case <-n.kick:
 			timer.Reset(0)
 		case <-timer.C:
