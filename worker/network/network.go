@@ -241,8 +241,7 @@ func (n *Network) Run(ctx context.Context) error {
 			switch {
 			case !ok:
 				links = nil
-			case l.Link.Type() == "veth": // a container that comes or goes: nothing of ours
-			default:
+			case overlay.Ours(l.Link.Attrs().Name): // not the devices of every container that comes or goes
 				timer.Reset(settle)
 			}
 		case <-n.kick:

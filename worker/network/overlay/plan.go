@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"orch/internal/bus"
 )
@@ -25,6 +26,11 @@ func Bridge(vni uint32) string { return fmt.Sprintf("%s%d", BridgePrefix, vni) }
 
 // VXLAN is the name of the port to the other nodes.
 func VXLAN(vni uint32) string { return fmt.Sprintf("ovx%d", vni) }
+
+// Ours says whether a device's name is one that overlays have.
+func Ours(device string) bool {
+	return strings.HasPrefix(device, BridgePrefix) || strings.HasPrefix(device, "ovx")
+}
 
 // Plan is one network's part beyond this node.
 type Plan struct {
