@@ -25,7 +25,7 @@ type clerk struct {
 func (c clerk) Admit(_ context.Context, r admission.Request, from net.IP) (admission.Grant, error) {
 	shown, err := identity.ParseToken(r.Token)
 	if err != nil || !shown.Equal(c.token) {
-		return admission.Grant{}, errors.New("A valid join token is necessary to join this cluster") //lint:ignore ST1005 Swarm's words
+		return admission.Grant{}, errors.New("A valid join token is necessary to join this cluster")
 	}
 	cert, err := c.ca.Sign(r.CSR, identity.Peer{Node: "w1", Role: identity.Worker, Cluster: "c"}, identity.DefaultValidity)
 	return admission.Grant{NodeID: "w1", ClusterID: "c", CA: c.ca.CertPEM(), Cert: cert, Managers: []string{from.String() + ":2378"}}, err
