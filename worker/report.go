@@ -15,6 +15,9 @@ const (
 	// reportSoon is how long a status on the way to running waits for others: each report is a synced write, on a disk
 	// that the engine is busy with at that very time.
 	reportSoon = 100 * time.Millisecond
+	// reportBusy is the same while more tasks are to be started than can be at a time: a hundred of them would otherwise
+	// cost a hundred writes, each at the expense of the next start.
+	reportBusy = 500 * time.Millisecond
 )
 
 // outbox holds the statuses that the managers do not have yet, the last of each task. One report is
@@ -22,19 +25,28 @@ const (
 type outbox struct {
 	statuses map[string]bus.TaskStatus
 	busy     bool
-	waiting  bool // for reportSoon to be over
+	waiting  bool // for others, until reportLater's time is over
 }
 
-// urgent says that somebody waits for one of the statuses: a task runs, has ended, or is gone.
-func (o *outbox) urgent() bool {
-	for _, s := range o.statuses {
+// patience is how long the statuses in the outbox can wait for others; none does once a task has ended or is gone.
+func (a *Agent) patience() time.Duration {
+	backlog := len(a.starts)+len(a.creates) > 0
+	patience := reportBusy
+	for _, s := range a.outbox.statuses {
 		switch s.Status.State {
 		case swarm.TaskStateAccepted, swarm.TaskStatePreparing, swarm.TaskStateReady, swarm.TaskStateStarting:
+			if !backlog {
+				patience = min(patience, reportSoon)
+			}
+		case swarm.TaskStateRunning:
+			if !backlog {
+				return 0 // somebody waits for just this
+			}
 		default:
-			return true
+			return 0
 		}
 	}
-	return false
+	return patience
 }
 
 func (o *outbox) add(t bus.Task) {
@@ -50,20 +62,20 @@ func (a *Agent) report() {
 	if a.outbox.busy || len(a.outbox.statuses) == 0 || !a.confirmed {
 		return
 	}
-	if !a.outbox.urgent() {
-		a.reportLater()
+	if patience := a.patience(); patience > 0 {
+		a.reportLater(patience)
 		return
 	}
 	a.send()
 }
 
 // reportLater sends what is in the outbox when it has waited for long enough.
-func (a *Agent) reportLater() {
+func (a *Agent) reportLater(patience time.Duration) {
 	if a.outbox.waiting {
 		return
 	}
 	a.outbox.waiting = true
-	a.later(reportSoon, func() {
+	a.later(patience, func() {
 		a.outbox.waiting = false
 		if !a.outbox.busy && len(a.outbox.statuses) > 0 {
 			a.send()
