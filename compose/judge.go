@@ -28,6 +28,7 @@ type look struct {
 	tasks   []swarm.Task          // up to date with spec
 	failed  map[string]swarm.Task // every task that was seen to fail since the deploy began, by id
 	nodes   int                   // ready and active
+	closed  string                // why no node can open a port that the service publishes
 	settled func(swarm.Task) bool // has been running for long enough to count
 }
 
@@ -138,6 +139,9 @@ func slotOf(t swarm.Task) string {
 
 // failure says why the service will not become healthy by waiting.
 func failure(l look) (string, *swarm.Task) {
+	if l.closed != "" {
+		return l.closed, nil
+	}
 	last := newest(l.failed)
 	if l.update != nil {
 		switch l.update.State {

@@ -50,6 +50,7 @@ func TestJudge(t *testing.T) {
 		why     string
 	}{
 		{"all running", look{spec: replicated(2, nil), tasks: []swarm.Task{task(1, run, run, ""), task(2, run, run, "")}}, Done, 2, ""},
+		{"published on no node", look{spec: replicated(1, nil), tasks: []swarm.Task{task(1, run, run, "")}, closed: "n1: port 80/tcp is in use"}, Failed, 1, "n1: port 80/tcp is in use"},
 		{"scaled to nothing", look{spec: replicated(0, nil)}, Done, 0, ""},
 		{"one starts", look{spec: replicated(2, nil), tasks: []swarm.Task{task(1, run, run, ""), task(2, run, swarm.TaskStateStarting, "")}}, Starting, 1, "waiting for its health check"},
 		{"fits nowhere", look{spec: replicated(1, nil), tasks: []swarm.Task{task(1, run, swarm.TaskStatePending, "no suitable node")}}, Starting, 0, "no suitable node"},

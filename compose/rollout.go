@@ -143,7 +143,7 @@ func (r *rollout) look(ctx context.Context) ([]swarm.Service, []swarm.Task, erro
 }
 
 func (r *rollout) judge(t *tracked, s *swarm.Service, tasks []swarm.Task) verdict {
-	l := look{spec: s.Spec, job: s.JobStatus, oneShot: t.OneShot, failed: t.failed, nodes: len(r.nodes)}
+	l := look{spec: s.Spec, job: s.JobStatus, oneShot: t.OneShot, failed: t.failed, nodes: len(r.nodes), closed: closed(s.Endpoint.Ports, r.nodes)}
 	if t.change.Action == Update {
 		l.update = s.UpdateStatus
 	}

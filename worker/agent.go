@@ -38,6 +38,8 @@ type Network interface {
 	Detach(task string)
 	// Conditions are what the node cannot do, UsedSubnets what is routed on it already.
 	Conditions() []string
+	// PortErrorsChanged has a value when other ports than before cannot be opened, which is a condition.
+	PortErrorsChanged() <-chan struct{}
 	UsedSubnets() ([]string, error)
 	// Teardown takes everything of the networks off the node.
 	Teardown(context.Context) error
@@ -122,6 +124,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.watch(ctx) })
 	g.Go(func() error { return a.link.run(ctx) })
 	g.Go(func() error { return a.saver.run(ctx) })
+	g.Go(func() error { return a.watchPorts(ctx) })
 	g.Go(func() error { a.loop(ctx); return nil })
 	err := g.Wait()
 	_ = a.steps.Wait() // steps hand their errors to the loop

@@ -70,4 +70,19 @@ func plugins(info system.Info) []swarm.PluginDescription {
 	return slices.Compact(out)
 }
 
-func sameNode(a, b swarm.NodeDescription) bool { return reflect.DeepEqual(a, b) }
+// sameNode says that the managers need not be told: what is routed on the node they only need for new networks.
+func sameNode(a, b bus.Session) bool {
+	return reflect.DeepEqual(a.Description, b.Description) && slices.Equal(a.Conditions, b.Conditions)
+}
+
+// watchPorts has the managers told of published ports that cannot be opened here.
+func (a *Agent) watchPorts(ctx context.Context) error {
+	for {
+		select {
+		case <-a.Network.PortErrorsChanged():
+			a.link.redescribe()
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}

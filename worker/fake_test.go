@@ -183,9 +183,10 @@ func (s *silent) Detach(task string) {
 	defer s.mu.Unlock()
 	delete(s.attached, task)
 }
-func (s *silent) Conditions() []string           { return nil }
-func (s *silent) UsedSubnets() ([]string, error) { return nil, nil }
-func (s *silent) Teardown(context.Context) error { return nil }
+func (s *silent) Conditions() []string               { return nil }
+func (s *silent) PortErrorsChanged() <-chan struct{} { return nil }
+func (s *silent) UsedSubnets() ([]string, error)     { return nil, nil }
+func (s *silent) Teardown(context.Context) error     { return nil }
 
 // world is an agent on a simulated engine.
 type world struct {

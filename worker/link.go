@@ -37,7 +37,7 @@ type link struct {
 	applied atomic.Pointer[position] // the last that is in force
 	kick    chan struct{}            // applied has moved: say so now
 	again   chan struct{}            // the node's description may have changed
-	self    atomic.Pointer[swarm.NodeDescription]
+	self    atomic.Pointer[bus.Session]
 }
 
 func newLink(cfg Config, describe func(context.Context) (bus.Session, error), deliver func(context.Context, bus.Assignments)) *link {
@@ -46,12 +46,12 @@ func newLink(cfg Config, describe func(context.Context) (bus.Session, error), de
 		kick: make(chan struct{}, 1), again: make(chan struct{}, 1),
 	}
 	l.applied.Store(&position{})
-	l.self.Store(&swarm.NodeDescription{})
+	l.self.Store(&bus.Session{})
 	return l
 }
 
 // node is the node's description as it was last told to the managers.
-func (l *link) node() swarm.NodeDescription { return *l.self.Load() }
+func (l *link) node() swarm.NodeDescription { return l.self.Load().Description }
 
 // redescribe has the managers told again what the node is like, if it changed.
 func (l *link) redescribe() { signal(l.again) }
@@ -140,7 +140,7 @@ func (l *link) describeNode(ctx context.Context) (bus.Session, error) {
 	defer cancel()
 	s, err := l.describe(ctx)
 	if err == nil {
-		l.self.Store(&s.Description)
+		l.self.Store(&s)
 	}
 	return s, err
 }
@@ -215,9 +215,9 @@ func (l *link) beat(ctx context.Context, at position, behind *uint64) bool {
 
 // changed says whether the node is not what the managers were told.
 func (l *link) changed(ctx context.Context) bool {
-	before := l.node()
+	before := l.self.Load()
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
 	now, err := l.describe(ctx)
-	return err == nil && !sameNode(before, now.Description)
+	return err == nil && !sameNode(*before, now)
 }

@@ -76,5 +76,6 @@ func (noNetwork) DNS([]string) []string                                       { 
 func (noNetwork) Attach(context.Context, string, string, int, []string) error { return nil }
 func (noNetwork) Detach(string)                                               {}
 func (noNetwork) Conditions() []string                                        { return nil }
+func (noNetwork) PortErrorsChanged() <-chan struct{}                          { return nil }
 func (noNetwork) UsedSubnets() ([]string, error)                              { return nil, nil }
 func (noNetwork) Teardown(context.Context) error                              { return nil }

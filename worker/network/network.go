@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -93,11 +94,16 @@ func New(ctx context.Context, cfg Config) (*Network, error) {
 	return n, ctx.Err()
 }
 
-// Conditions are what this node cannot do, in words.
+// Conditions are what this node cannot do, in words: also the published ports that it could not open.
 func (n *Network) Conditions() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return append(n.can.Conditions(), n.troubles...)
+	all := append(n.can.Conditions(), n.troubles...)
+	ports := n.ports.Errors()
+	for _, port := range slices.Sorted(maps.Keys(ports)) {
+		all = append(all, ports[port])
+	}
+	return all
 }
 
 // PortErrors are the published ports that this node could not open, in words, by "number/protocol".
