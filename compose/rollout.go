@@ -139,7 +139,7 @@ func (r *rollout) look(ctx context.Context) ([]swarm.Service, []swarm.Task, erro
 	if err != nil {
 		return nil, nil, fmt.Errorf("list tasks: %w", err)
 	}
-	return services, tasks, nil
+	return services, tasks, r.readNodes(ctx)
 }
 
 func (r *rollout) judge(t *tracked, s *swarm.Service, tasks []swarm.Task) verdict {
@@ -213,6 +213,11 @@ func (r *rollout) readBefore(ctx context.Context) error {
 	for _, t := range tasks {
 		r.before[t.ID] = true
 	}
+	return r.readNodes(ctx)
+}
+
+// readNodes notes the nodes that can run tasks, and what they say of themselves.
+func (r *rollout) readNodes(ctx context.Context) error {
 	nodes, err := r.cli.NodeList(ctx, swarm.NodeListOptions{Filters: filters.NewArgs()})
 	if err != nil {
 		return fmt.Errorf("list nodes: %w", err)
