@@ -5,11 +5,9 @@ import (
 
 	"github.com/docker/docker/api/types/swarm"
 	"github.com/docker/docker/api/types/versions"
-)
 
-// newestAPI is the newest version of the Engine API that orch's half speaks;
-// where dockerd is newer, clients are told this one.
-const newestAPI = "1.51"
+	"orch/manager/api"
+)
 
 // ping passes a ping on to dockerd, whose version clients go by, and puts the
 // node's place in orch's cluster where dockerd tells of its own.
@@ -29,8 +27,8 @@ type pong struct {
 // WriteHeader implements http.ResponseWriter.
 func (p *pong) WriteHeader(status int) {
 	h := p.Header()
-	if v := h.Get("Api-Version"); v != "" && versions.GreaterThan(v, newestAPI) {
-		h.Set("Api-Version", newestAPI)
+	if v := h.Get("Api-Version"); v != "" && versions.GreaterThan(v, api.NewestVersion) {
+		h.Set("Api-Version", api.NewestVersion)
 	}
 	if h.Get("Swarm") != "" { // dockerd before API 1.42 does not tell
 		h.Set("Swarm", p.role())

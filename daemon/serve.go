@@ -27,17 +27,15 @@ func (d *Daemon) workerHandler(ctx context.Context, n *node) http.Handler {
 	state := func() swarm.LocalNodeState { return swarm.LocalNodeStateActive }
 	r := d.router(state, false)
 	api.Inactive(r, d, state, d.engineVersion(ctx))
-	info := func(w http.ResponseWriter, r *http.Request) {
+	info := d.merged(func(w http.ResponseWriter, r *http.Request) error {
 		s := swarm.Info{NodeID: n.m.NodeID, NodeAddr: n.m.DataPathAddr, LocalNodeState: swarm.LocalNodeStateActive}
 		for _, addr := range n.m.Admission {
 			s.RemoteManagers = append(s.RemoteManagers, swarm.Peer{Addr: addr})
 		}
-		if err := api.MergeInfo(w, r, d.through, s); err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-		}
-	}
-	r.Path("/info").Methods(http.MethodGet).HandlerFunc(info)
-	r.Path("/v{version:[0-9.]+}/info").Methods(http.MethodGet).HandlerFunc(info)
+		return api.MergeInfo(w, r, d.through, s)
+	})
+	r.Path("/info").Methods(http.MethodGet).Handler(info)
+	r.Path("/v{version:[0-9.]+}/info").Methods(http.MethodGet).Handler(info)
 	return r
 }
 
@@ -59,9 +57,22 @@ func (d *Daemon) router(state func() swarm.LocalNodeState, manager bool) *mux.Ro
 	r := mux.NewRouter().SkipClean(true).UseEncodedPath()
 	r.NotFoundHandler, r.MethodNotAllowedHandler = d.through, d.through
 	ping := d.ping(state, manager)
-	r.Path("/_ping").Handler(ping)
-	r.Path("/v{version:[0-9.]+}/_ping").Handler(ping)
+	version := d.merged(func(w http.ResponseWriter, r *http.Request) error { return api.MergeVersion(w, r, d.through, d.cfg.Version) })
+	for _, prefix := range []string{"", "/v{version:[0-9.]+}"} {
+		r.Path(prefix + "/_ping").Handler(ping)
+		r.Path(prefix + "/version").Methods(http.MethodGet).Handler(version)
+	}
 	return r
+}
+
+// merged serves an answer of dockerd's that orch has a part in.
+func (d *Daemon) merged(do func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if err := do(w, r); err != nil {
+			d.log.Error("an answer of the Docker Engine is not understood", "path", r.URL.Path, "error", err)
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	}
 }
 
 // engineVersion is the newest API version of the local dockerd, "" if it does not say.
