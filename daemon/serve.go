@@ -57,7 +57,9 @@ func (d *Daemon) router(state func() swarm.LocalNodeState, manager bool) *mux.Ro
 	r := mux.NewRouter().SkipClean(true).UseEncodedPath()
 	r.NotFoundHandler, r.MethodNotAllowedHandler = d.through, d.through
 	ping := d.ping(state, manager)
-	version := d.merged(func(w http.ResponseWriter, r *http.Request) error { return api.MergeVersion(w, r, d.through, d.cfg.Version) })
+	version := d.merged(func(w http.ResponseWriter, r *http.Request) error {
+		return api.MergeVersion(w, r, d.through, d.cfg.Version)
+	})
 	for _, prefix := range []string{"", "/v{version:[0-9.]+}"} {
 		r.Path(prefix + "/_ping").Handler(ping)
 		r.Path(prefix + "/version").Methods(http.MethodGet).Handler(version)
