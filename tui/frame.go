@@ -18,6 +18,9 @@ func (m model) frame() string {
 	if m.help {
 		lines = append(lines, "KEYS")
 		for _, b := range keyMap {
+			if !b.works(m.here().view) {
+				continue
+			}
 			lines = append(lines, fmt.Sprintf("  %-12s %s", strings.Join(b.keys, " "), b.help))
 		}
 		lines = lines[:min(len(lines), body+chrome-1)]
@@ -71,10 +74,30 @@ func (m model) breadcrumb() string {
 }
 
 func (m model) footer() string {
-	if p := m.here(); m.typing || p.filter != "" {
+	p := m.here()
+	switch {
+	case m.asked != nil:
+		return clean(m.asked.String())
+	case m.note != "":
+		return clean(m.note)
+	case m.typing:
+		return "/" + clean(p.filter) + "_"
+	case p.filter != "":
 		return "/" + clean(p.filter)
 	}
-	return "? help  / filter  enter deeper  esc back  q quit"
+	return "? help  / filter  enter deeper  esc back  q quit" + m.extraKeys()
+}
+
+// extraKeys are the keys that only some views have.
+func (m model) extraKeys() string {
+	var out strings.Builder
+	for _, b := range keyMap {
+		if b.in != "" && b.works(m.here().view) {
+			word, _, _ := strings.Cut(strings.TrimSuffix(b.help, ", live"), " ")
+			out.WriteString("  " + b.keys[0] + " " + word)
+		}
+	}
+	return out.String()
 }
 
 // table draws the column names and the rows around the cursor; rows off the screen cost nothing.
@@ -90,9 +113,12 @@ func (m model) table(body int) []string {
 			widths[i] = max(widths[i], min(40, ansi.StringWidth(clean(r.cells[i]))))
 		}
 	}
+	widths[len(widths)-1] = m.width // the frame cuts it at the edge
 	head := make([]string, len(v.columns))
 	copy(head, v.columns)
-	head[p.sort] += "▾"
+	if !v.text {
+		head[p.sort] += "▾"
+	}
 	lines := []string{"  " + joined(head, widths)}
 	if len(m.rows) == 0 && body > 0 {
 		return append(lines, "  "+m.emptyText(v))
