@@ -148,5 +148,5 @@ func joined(cells []string, widths []int) string {
 	for i, c := range cells {
 		out[i] = fit(clean(c), widths[i])
 	}
-	return strings.Join(out, "  ")
+	return strings.TrimRight(strings.Join(out, "  "), " ")
 }
