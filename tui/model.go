@@ -58,7 +58,7 @@ func (m model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		m.width, m.height = msg.Width, msg.Height
 	case clusterChanged:
 		m.state = feed.State(msg)
-		return m.listed(), nil
+		return m.refreshed(), nil
 	case textRead, logOpened, logRead:
 		return m.received(msg)
 	case changed:
@@ -126,6 +126,24 @@ func (m model) listed() model {
 	m.rows = list(m.state, p)
 	p.cursor = max(0, min(p.cursor, len(m.rows)-1))
 	return m.at(p)
+}
+
+// refreshed makes the rows again with the cursor on the same object, so that no key hits another one that moved there.
+func (m model) refreshed() model {
+	p := m.here()
+	if p.text != 0 {
+		return m // a text does not come from the state
+	}
+	was := ""
+	if p.cursor < len(m.rows) {
+		was = m.rows[p.cursor].id
+	}
+	m = m.listed()
+	if at := slices.IndexFunc(m.rows, func(r row) bool { return r.id == was }); was != "" && at >= 0 {
+		p.cursor = at
+		return m.at(p)
+	}
+	return m
 }
 
 // list is the filtered and sorted content of a place.

@@ -82,6 +82,12 @@ func overview(s feed.State, _ string) []row {
 }
 
 func problems(s feed.State, _ string) []row {
+	last := map[string]swarm.Task{} // the latest failure of each service
+	for _, t := range s.Tasks {
+		if t.Status.Err != "" && t.Status.Timestamp.After(last[t.ServiceID].Status.Timestamp) {
+			last[t.ServiceID] = t
+		}
+	}
 	var out []row
 	for _, n := range s.Nodes {
 		if n.Status.State != swarm.NodeStateReady {
@@ -90,7 +96,11 @@ func problems(s feed.State, _ string) []row {
 	}
 	for _, v := range s.Services {
 		if running, desired := count(v); running < desired {
-			out = append(out, row{id: v.ID, cells: []string{"service", v.Spec.Name, fmt.Sprintf("%d/%d running", running, desired)}})
+			state := fmt.Sprintf("%d/%d running", running, desired)
+			if why := last[v.ID].Status.Err; why != "" {
+				state += ": " + why
+			}
+			out = append(out, row{id: v.ID, cells: []string{"service", v.Spec.Name, state}})
 		}
 	}
 	return out
