@@ -97,8 +97,7 @@ func readLog(ctx context.Context, c Reader, view, id string, lines chan<- string
 	plain, w := io.Pipe()
 	defer plain.Close() // ends the copy below when the reader gives up first
 	go func() {
-		_, err := stdcopy.StdCopy(w, w, body)
-		w.CloseWithError(err)
+		w.CloseWithError(demultiplex(w, body))
 	}()
 	r := bufio.NewReaderSize(plain, longestLine)
 	for {
@@ -111,6 +110,18 @@ func readLog(ctx context.Context, c Reader, view, id string, lines chan<- string
 		}
 		send(ctx, lines, string(line))
 	}
+}
+
+// demultiplex copies what was logged; a task with a terminal logs without the headers of the two streams.
+func demultiplex(w io.Writer, body io.Reader) error {
+	r := bufio.NewReader(body)
+	head, _ := r.Peek(4)
+	if len(head) == 4 && head[0] <= byte(stdcopy.Systemerr) && bytes.Equal(head[1:], []byte{0, 0, 0}) {
+		_, err := stdcopy.StdCopy(w, w, r)
+		return err
+	}
+	_, err := io.Copy(w, r)
+	return err
 }
 
 func send(ctx context.Context, lines chan<- string, line string) {
