@@ -27,6 +27,9 @@ func (a *app) uiCmd() *cobra.Command {
 		if _, ok := terminal(a.out); !ok {
 			return usagef("the dashboard needs a terminal; --snapshot VIEW prints one frame to a file or pipe")
 		}
+		if a.env("TERM") == "dumb" {
+			return usagef("the dashboard needs a terminal that can move its cursor, and TERM is dumb; --snapshot VIEW prints one frame")
+		}
 		return tui.Run(ctx, o)
 	})
 	return cmd
