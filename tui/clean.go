@@ -11,7 +11,10 @@ import (
 // bidirectional marks included, becomes a visible replacement.
 func clean(s string) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
+		switch {
+		case r == '\t':
+			return ' '
+		case unicode.IsPrint(r):
 			return r
 		}
 		return '\uFFFD'

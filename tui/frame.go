@@ -11,28 +11,51 @@ import (
 // chrome is the lines around the rows: health, breadcrumb, column names, footer.
 const chrome = 4
 
+// helpWidth lets two columns of help stand side by side on 80.
+const helpWidth = 40
+
 // frame draws the whole screen: exactly height lines, none wider than width.
 func (m model) frame() string {
 	body := max(0, m.height-chrome)
 	lines := []string{m.health(), m.breadcrumb()}
 	if m.help {
-		lines = append(lines, "KEYS")
-		for _, b := range keyMap {
-			lines = append(lines, fmt.Sprintf("  %-12s %s", strings.Join(b.keys, " "), b.help))
-		}
-		lines = lines[:min(len(lines), body+chrome-1)]
+		lines = append(lines, m.helpLines(max(1, m.height-len(lines)-2))...)
 	} else {
 		lines = append(lines, m.table(body)...)
 	}
-	for len(lines) < m.height-1 {
+	foot := []string{m.footer()}
+	if m.asked != nil || m.note != "" { // to be read in full, over the rows if need be
+		foot = strings.Split(ansi.Wrap(foot[0], max(1, m.width), ""), "\n")
+	}
+	foot = foot[:min(len(foot), max(1, m.height))]
+	lines = lines[:min(len(lines), max(0, m.height-len(foot)))]
+	for len(lines)+len(foot) < m.height {
 		lines = append(lines, "")
 	}
-	lines = append(lines, m.footer())
-	lines = lines[:min(len(lines), max(1, m.height))]
+	lines = append(lines, foot...)
 	for i, l := range lines {
 		lines[i] = strings.TrimRight(fit(l, m.width), " ")
 	}
 	return strings.Join(lines, "\n")
+}
+
+// helpLines is the help: the key map of this view in as many columns as it takes to need no more than height lines.
+func (m model) helpLines(height int) []string {
+	var cells []string
+	for _, b := range keyMap {
+		if b.works(m.here().view) {
+			cells = append(cells, fit(fmt.Sprintf("  %-10s %s", strings.Join(b.keys, " "), b.help), helpWidth))
+		}
+	}
+	lines := []string{"KEYS"}
+	for i := range min(height, len(cells)) {
+		var line strings.Builder
+		for j := i; j < len(cells); j += height {
+			line.WriteString(cells[j])
+		}
+		lines = append(lines, line.String())
+	}
+	return lines
 }
 
 func (m model) health() string {
@@ -71,10 +94,30 @@ func (m model) breadcrumb() string {
 }
 
 func (m model) footer() string {
-	if p := m.here(); m.typing || p.filter != "" {
+	p := m.here()
+	switch {
+	case m.asked != nil:
+		return clean(m.asked.String())
+	case m.note != "":
+		return clean(m.note)
+	case m.typing:
+		return "/" + clean(p.filter) + "_"
+	case p.filter != "":
 		return "/" + clean(p.filter)
 	}
-	return "? help  / filter  enter deeper  esc back  q quit"
+	return "? help  / filter  enter deeper  esc back  q quit" + m.extraKeys()
+}
+
+// extraKeys are the keys that only some views have.
+func (m model) extraKeys() string {
+	var out strings.Builder
+	for _, b := range keyMap {
+		if b.in != "" && b.works(m.here().view) {
+			word, _, _ := strings.Cut(strings.TrimSuffix(b.help, ", live"), " ")
+			out.WriteString("  " + b.keys[0] + " " + word)
+		}
+	}
+	return out.String()
 }
 
 // table draws the column names and the rows around the cursor; rows off the screen cost nothing.
@@ -90,9 +133,12 @@ func (m model) table(body int) []string {
 			widths[i] = max(widths[i], min(40, ansi.StringWidth(clean(r.cells[i]))))
 		}
 	}
+	widths[len(widths)-1] = m.width // the frame cuts it at the edge
 	head := make([]string, len(v.columns))
 	copy(head, v.columns)
-	head[p.sort] += "▾"
+	if !v.text {
+		head[p.sort] += "▾"
+	}
 	lines := []string{"  " + joined(head, widths)}
 	if len(m.rows) == 0 && body > 0 {
 		return append(lines, "  "+m.emptyText(v))
@@ -122,5 +168,5 @@ func joined(cells []string, widths []int) string {
 	for i, c := range cells {
 		out[i] = fit(clean(c), widths[i])
 	}
-	return strings.Join(out, "  ")
+	return strings.TrimRight(strings.Join(out, "  "), " ")
 }

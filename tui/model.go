@@ -1,11 +1,13 @@
 package tui
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 
 	tea "charm.land/bubbletea/v2"
+	"github.com/docker/docker/client"
 
 	"orch/tui/feed"
 )
@@ -18,14 +20,23 @@ type place struct {
 	view, scope, title string
 	filter             string
 	sort, cursor       int
+
+	text  int // names the text that is shown, 0 for none
+	lines []string
+	log   *feed.Log // while it is open
 }
 
 type model struct {
+	ctx           context.Context // of the program, for the work that commands start
+	client        client.APIClient
 	host          string
 	state         feed.State
 	trail         []place // the last is on screen; the others are the way back
 	rows          []row   // of the last place, filtered and sorted; made once per change, not per frame
 	typing, help  bool
+	texts         int       // how many texts were opened; numbers the next
+	asked         *question // nil where nothing is
+	note          string    // how the last change ended, until the next key
 	width, height int
 }
 
@@ -33,7 +44,7 @@ func newModel(host, name string) (model, error) {
 	if name == "" {
 		name = "overview"
 	}
-	if _, ok := views[name]; !ok {
+	if v, ok := views[name]; !ok || v.text {
 		return model{}, fmt.Errorf("no view %q; there are %s", name, viewNames())
 	}
 	return model{host: host, trail: []place{{view: name, title: name}}, width: 80, height: 24}, nil
@@ -47,19 +58,52 @@ func (m model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		m.width, m.height = msg.Width, msg.Height
 	case clusterChanged:
 		m.state = feed.State(msg)
-		return m.listed(), nil
+		return m.refreshed(), nil
+	case textRead, logOpened, logRead:
+		return m.received(msg)
+	case changed:
+		m.note = "✓ " + msg.what + " changed"
+		if msg.err != nil {
+			m.note = "✗ " + msg.err.Error()
+		}
 	case tea.KeyPressMsg:
-		if m.typing {
-			return m.typed(msg), nil
-		}
-		if b, ok := lookup(msg.String()); ok {
-			if b.do == quit {
-				return m, tea.Quit
-			}
-			return m.act(b).listed(), nil
-		}
+		m.note = ""
+		next, cmd := m.pressed(msg)
+		left(m, next)
+		return next, cmd
 	}
 	return m, nil
+}
+
+func (m model) pressed(k tea.KeyPressMsg) (model, tea.Cmd) {
+	switch {
+	case k.String() == "ctrl+c":
+		return m, tea.Quit
+	case m.asked != nil:
+		return m.answered(k)
+	case m.typing:
+		return m.typed(k), nil
+	}
+	b, ok := lookup(k.String(), m.here().view)
+	if !ok {
+		return m, nil
+	}
+	if m.help && b.do != toggleHelp && b.do != back && b.do != openView && b.do != quit {
+		return m, nil // the rows are out of sight
+	}
+	switch b.do {
+	case quit:
+		return m, tea.Quit
+	case showLogs:
+		return m.openText("logs")
+	case showInspect:
+		return m.openText("inspect")
+	case ask:
+		return m.asks(b), nil
+	case enter:
+		return m.deeper(m.here())
+	}
+	return m.act(b).listed(), nil
 }
 
 func (m model) View() tea.View {
@@ -84,17 +128,38 @@ func (m model) listed() model {
 	return m.at(p)
 }
 
+// refreshed makes the rows again with the cursor on the same object, so that no key hits another one that moved there.
+func (m model) refreshed() model {
+	p := m.here()
+	if p.text != 0 {
+		return m // a text does not come from the state
+	}
+	was := ""
+	if p.cursor < len(m.rows) {
+		was = m.rows[p.cursor].id
+	}
+	m = m.listed()
+	if at := slices.IndexFunc(m.rows, func(r row) bool { return r.id == was }); was != "" && at >= 0 {
+		p.cursor = at
+		return m.at(p)
+	}
+	return m
+}
+
 // list is the filtered and sorted content of a place.
 func list(s feed.State, p place) []row {
 	v := views[p.view]
 	rows := v.rows(s, p.scope)
+	for _, l := range p.lines {
+		rows = append(rows, row{cells: []string{l}})
+	}
 	if want := strings.ToLower(p.filter); want != "" {
 		rows = slices.DeleteFunc(rows, func(r row) bool {
 			return !strings.Contains(strings.ToLower(strings.Join(r.cells, " ")), want)
 		})
 	}
-	if p.view == "events" && p.sort == 0 {
-		return rows // already newest first
+	if v.text || v.ordered && p.sort == 0 {
+		return rows
 	}
 	slices.SortStableFunc(rows, func(a, b row) int { return strings.Compare(a.cells[p.sort], b.cells[p.sort]) })
 	return rows
@@ -144,22 +209,29 @@ func (m model) act(b binding) model {
 		m.help = false
 		m.trail = []place{{view: b.view, title: b.view}}
 		return m
-	case enter:
-		return m.deeper(p)
 	case back:
 		return m.back(p)
 	}
 	return m.at(p)
 }
 
-func (m model) deeper(p place) model {
-	next := views[p.view].deeper
-	if next == "" || m.help || p.cursor >= len(m.rows) {
-		return m
+func (m model) deeper(p place) (model, tea.Cmd) {
+	v := views[p.view]
+	if p.cursor >= len(m.rows) {
+		return m, nil
 	}
-	r := m.rows[p.cursor]
-	m.trail = append(slices.Clone(m.trail), place{view: next, scope: r.id, title: r.cells[0]})
-	return m
+	r, next := m.rows[p.cursor], v.deeper
+	if r.opens != "" {
+		next = r.opens
+	}
+	switch {
+	case next == "":
+		return m, nil
+	case views[next].text:
+		return m.openText(next)
+	}
+	m.trail = append(slices.Clone(m.trail), place{view: next, scope: r.id, title: r.cells[v.name]})
+	return m.listed(), nil
 }
 
 func (m model) back(p place) model {

@@ -29,6 +29,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
+	m.ctx, m.client = ctx, o.Client
 	p := tea.NewProgram(m, tea.WithContext(ctx), tea.WithFPS(30))
 	var watching sync.WaitGroup
 	watching.Go(func() {

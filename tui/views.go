@@ -11,12 +11,17 @@ import (
 	"orch/tui/feed"
 )
 
+// overviewEvents leaves the overview short; the events view has them all.
+const overviewEvents = 10
+
 const stackLabel = "com.docker.stack.namespace"
 
 // row is one line of a table. id is what the next view is narrowed to.
+// opens is the view that Enter opens where it is not the view's own.
 type row struct {
 	id    string
 	cells []string
+	opens string
 }
 
 // view is a table made from the state. scope narrows it to one parent's objects; empty means all.
@@ -25,15 +30,23 @@ type view struct {
 	rows    func(s feed.State, scope string) []row
 	deeper  string // the view that Enter opens, empty for none
 	empty   string
+	name    int  // the column that names a row
+	ordered bool // rows come in an order of their own, which the first column keeps
+	text    bool // rows are lines of a text that the place holds
 }
 
 var views = map[string]view{
-	"overview": {[]string{"WHAT", "NAME", "STATE"}, problems, "", "Nothing is wrong: every service has its tasks and every node is ready."},
-	"stacks":   {[]string{"STACK", "SERVICES", "TASKS"}, stacks, "services", "No stacks. Deploy one: orch deploy"},
-	"services": {[]string{"SERVICE", "STACK", "TASKS", "IMAGE", "UPDATE"}, services, "tasks", "No services."},
-	"tasks":    {[]string{"TASK", "NODE", "STATE", "DESIRED", "ERROR"}, tasks, "", "No tasks."},
-	"nodes":    {[]string{"NODE", "STATE", "AVAILABILITY", "MANAGER", "TASKS", "ENGINE"}, nodes, "tasks", "No nodes."},
-	"events":   {[]string{"TIME", "TYPE", "ACTION", "NAME"}, eventRows, "", "No events since the dashboard was opened."},
+	"overview": {columns: []string{"", "WHAT", "NAME", "STATE"}, rows: overview, name: 2, ordered: true,
+		empty: "Nothing here yet. Deploy an application: orch deploy"},
+	"stacks": {columns: []string{"STACK", "SERVICES", "TASKS"}, rows: stacks, deeper: "services", empty: "No stacks. Deploy one: orch deploy"},
+	"services": {columns: []string{"SERVICE", "STACK", "TASKS", "IMAGE", "UPDATE"}, rows: services, deeper: "tasks",
+		empty: "No services."},
+	"tasks":  {columns: []string{"TASK", "NODE", "STATE", "DESIRED", "ERROR"}, rows: tasks, deeper: "logs", empty: "No tasks."},
+	"nodes":  {columns: []string{"NODE", "STATE", "AVAILABILITY", "MANAGER", "TASKS", "ENGINE"}, rows: nodes, deeper: "tasks", empty: "No nodes."},
+	"events": {columns: []string{"TIME", "TYPE", "ACTION", "NAME"}, rows: eventRows, ordered: true, empty: "No events since the dashboard was opened."},
+
+	"logs":    {columns: []string{"LOG"}, rows: none, text: true, empty: "Nothing logged yet."},
+	"inspect": {columns: []string{"JSON"}, rows: none, text: true, empty: "Reading."},
 }
 
 func count(s swarm.Service) (running, desired uint64) {
@@ -43,16 +56,51 @@ func count(s swarm.Service) (running, desired uint64) {
 	return s.ServiceStatus.RunningTasks, s.ServiceStatus.DesiredTasks
 }
 
+func none(feed.State, string) []row { return nil }
+
+// overview is what is wrong, then stacks, nodes and the latest events.
+func overview(s feed.State, _ string) []row {
+	var out []row
+	for _, r := range problems(s, "") {
+		out = append(out, row{id: r.id, cells: append([]string{"!"}, r.cells...), opens: "tasks"})
+	}
+	for _, r := range stacks(s, "") {
+		out = append(out, row{id: r.id, cells: []string{"", "stack", r.cells[0], r.cells[2] + " tasks of " + r.cells[1] + " services"}, opens: "services"})
+	}
+	for _, r := range nodes(s, "") {
+		state := fmt.Sprintf("%s, %s, %s tasks", r.cells[1], r.cells[2], r.cells[4])
+		if r.cells[3] != "" {
+			state += ", " + r.cells[3]
+		}
+		out = append(out, row{id: r.id, cells: []string{"", "node", r.cells[0], state}, opens: "tasks"})
+	}
+	recent := eventRows(s, "")
+	for _, r := range recent[:min(len(recent), overviewEvents)] {
+		out = append(out, row{id: r.id, cells: []string{"", "event", r.cells[3], r.cells[0] + " " + r.cells[1] + " " + r.cells[2]}})
+	}
+	return out
+}
+
 func problems(s feed.State, _ string) []row {
+	last := map[string]swarm.Task{} // the latest failure of each service
+	for _, t := range s.Tasks {
+		if t.Status.Err != "" && t.Status.Timestamp.After(last[t.ServiceID].Status.Timestamp) {
+			last[t.ServiceID] = t
+		}
+	}
 	var out []row
 	for _, n := range s.Nodes {
 		if n.Status.State != swarm.NodeStateReady {
-			out = append(out, row{n.ID, []string{"node", n.Description.Hostname, string(n.Status.State)}})
+			out = append(out, row{id: n.ID, cells: []string{"node", n.Description.Hostname, string(n.Status.State)}})
 		}
 	}
 	for _, v := range s.Services {
 		if running, desired := count(v); running < desired {
-			out = append(out, row{v.ID, []string{"service", v.Spec.Name, fmt.Sprintf("%d/%d running", running, desired)}})
+			state := fmt.Sprintf("%d/%d running", running, desired)
+			if why := last[v.ID].Status.Err; why != "" {
+				state += ": " + why
+			}
+			out = append(out, row{id: v.ID, cells: []string{"service", v.Spec.Name, state}})
 		}
 	}
 	return out
@@ -71,7 +119,7 @@ func stacks(s feed.State, _ string) []row {
 	var out []row
 	for _, name := range slices.Sorted(maps.Keys(totals)) {
 		t := totals[name]
-		out = append(out, row{name, []string{name, fmt.Sprint(t.services), fmt.Sprintf("%d/%d", t.running, t.desired)}})
+		out = append(out, row{id: name, cells: []string{name, fmt.Sprint(t.services), fmt.Sprintf("%d/%d", t.running, t.desired)}})
 	}
 	return out
 }
@@ -91,7 +139,7 @@ func services(s feed.State, stack string) []row {
 			update = string(v.UpdateStatus.State)
 		}
 		running, desired := count(v)
-		out = append(out, row{v.ID, []string{v.Spec.Name, in, fmt.Sprintf("%d/%d", running, desired), image, update}})
+		out = append(out, row{id: v.ID, cells: []string{v.Spec.Name, in, fmt.Sprintf("%d/%d", running, desired), image, update}})
 	}
 	return out
 }
@@ -114,7 +162,7 @@ func tasks(s feed.State, owner string) []row {
 		if t.Slot == 0 {
 			slot = hosts[t.NodeID] // a global service has one task per node and no slots
 		}
-		out = append(out, row{t.ID, []string{names[t.ServiceID] + "." + slot, hosts[t.NodeID], string(t.Status.State), string(t.DesiredState), t.Status.Err}})
+		out = append(out, row{id: t.ID, cells: []string{names[t.ServiceID] + "." + slot, hosts[t.NodeID], string(t.Status.State), string(t.DesiredState), t.Status.Err}})
 	}
 	return out
 }
@@ -135,7 +183,7 @@ func nodes(s feed.State, _ string) []row {
 				manager = "leader"
 			}
 		}
-		out = append(out, row{n.ID, []string{n.Description.Hostname, string(n.Status.State), string(n.Spec.Availability), manager,
+		out = append(out, row{id: n.ID, cells: []string{n.Description.Hostname, string(n.Status.State), string(n.Spec.Availability), manager,
 			fmt.Sprint(running[n.ID]), n.Description.Engine.EngineVersion}})
 	}
 	return out
@@ -149,9 +197,19 @@ func eventRows(s feed.State, _ string) []row {
 			name = e.Actor.ID
 		}
 		at := fmt.Sprintf("%02d:%02d:%02d", e.Time/3600%24, e.Time/60%60, e.Time%60) // UTC
-		out = append(out, row{e.Actor.ID, []string{at, string(e.Type), string(e.Action), name}})
+		out = append(out, row{id: e.Actor.ID, cells: []string{at, string(e.Type), string(e.Action), name}})
 	}
 	return out
 }
 
-func viewNames() string { return strings.Join(slices.Sorted(maps.Keys(views)), ", ") }
+// viewNames are the views that can be opened by name; a text belongs to one object.
+func viewNames() string {
+	var names []string
+	for name, v := range views {
+		if !v.text {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}
