@@ -75,6 +75,21 @@ func TestApplyInOrderThenNothing(t *testing.T) {
 	})
 }
 
+// The engines' own networks are in no list of the cluster's, and yet an unchanged file is an empty plan.
+func TestHostNetworkIsNoChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const yaml = `services: {a: {image: x, network_mode: host}, b: {image: x, network_mode: bridge}}`
+		c := newCluster()
+		c.behave = runsAfter(0)
+		if _, err := Apply(t.Context(), c, planOf(t, c, yaml, PlanOptions{}), Options{}); err != nil {
+			t.Fatal(err)
+		}
+		if p := planOf(t, c, yaml, PlanOptions{}); !p.Empty() {
+			t.Errorf("an unchanged file has changes: %+v", p.Changes)
+		}
+	})
+}
+
 func TestPlanShowsFieldsAndRestarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster()

@@ -28,6 +28,7 @@ type Client interface {
 	TaskLogs(ctx context.Context, id string, o container.LogsOptions) (io.ReadCloser, error)
 
 	NetworkList(ctx context.Context, o network.ListOptions) ([]network.Summary, error)
+	NetworkInspect(ctx context.Context, id string, o network.InspectOptions) (network.Inspect, error)
 	NetworkCreate(ctx context.Context, name string, o network.CreateOptions) (network.CreateResponse, error)
 	NetworkRemove(ctx context.Context, id string) error
 	SecretList(ctx context.Context, o swarm.SecretListOptions) ([]swarm.Secret, error)

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/events"
@@ -109,6 +110,9 @@ func (c *cluster) ServiceCreate(_ context.Context, spec swarm.ServiceSpec, _ swa
 	spec.TaskTemplate.ContainerSpec.Image += ":latest@sha256:0123456789012345678901234567890123456789012345678901234567890123"
 	spec.TaskTemplate.Runtime = swarm.RuntimeContainer
 	for i, n := range spec.TaskTemplate.Networks {
+		if n.Target == "host" || n.Target == "bridge" {
+			spec.TaskTemplate.Networks[i].Target = "predefined-" + n.Target
+		}
 		for _, known := range c.networks {
 			if known.Name == n.Target {
 				spec.TaskTemplate.Networks[i].Target = known.ID
@@ -162,6 +166,13 @@ func (c *cluster) TaskLogs(context.Context, string, container.LogsOptions) (io.R
 
 func (c *cluster) NetworkList(context.Context, network.ListOptions) ([]network.Summary, error) {
 	return c.networks, nil
+}
+
+func (c *cluster) NetworkInspect(_ context.Context, id string, _ network.InspectOptions) (network.Inspect, error) {
+	if name, ok := strings.CutPrefix(id, "predefined-"); ok {
+		return network.Inspect{ID: id, Name: name}, nil
+	}
+	return network.Inspect{}, errdefs.ErrNotFound.WithMessage("network " + id + " not found")
 }
 
 func (c *cluster) NetworkCreate(_ context.Context, name string, o network.CreateOptions) (network.CreateResponse, error) {

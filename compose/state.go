@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/mount"
 	"github.com/docker/docker/api/types/network"
@@ -67,8 +68,33 @@ func observe(ctx context.Context, cli Client, stack string) (*state, error) {
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
+	if err := s.nameTargets(ctx, cli); err != nil {
+		return nil, err
+	}
 	slices.SortFunc(s.services, func(a, b swarm.Service) int { return strings.Compare(a.Spec.Name, b.Spec.Name) })
 	return s, nil
+}
+
+// nameTargets asks for the networks of services that no list has: the engines' own, host and bridge.
+func (s *state) nameTargets(ctx context.Context, cli Client) error {
+	known := s.networkNames()
+	for _, service := range s.services {
+		for _, n := range service.Spec.TaskTemplate.Networks {
+			if known[n.Target] != "" {
+				continue
+			}
+			found, err := cli.NetworkInspect(ctx, n.Target, network.InspectOptions{})
+			if errdefs.IsNotFound(err) {
+				continue // the plan will show it as it is
+			}
+			if err != nil {
+				return fmt.Errorf("inspect network %s: %w", n.Target, err)
+			}
+			known[n.Target] = found.Name
+			s.networks = append(s.networks, network.Summary{ID: n.Target, Name: found.Name})
+		}
+	}
+	return nil
 }
 
 func wrap(err error, doing string) error {

@@ -108,7 +108,9 @@ func inspected(n *store.Network) network.Inspect {
 
 func (a *API) inspectNetwork(w http.ResponseWriter, r *http.Request) error {
 	n, err := findNetwork(a.Store.View(), id(r))
-	if scope := r.URL.Query().Get("scope"); errdefs.IsNotFound(err) || err == nil && (!allocator.Managed(n) || scope != "" && scope != "swarm") {
+	scope := r.URL.Query().Get("scope")
+	// A predefined network is the engine's by name, and the cluster's by the ID that services refer to.
+	if errdefs.IsNotFound(err) || err == nil && (!allocator.Managed(n) && n.ID != id(r) || scope != "" && scope != "swarm") {
 		a.Through.ServeHTTP(w, r)
 		return nil
 	}
