@@ -102,13 +102,27 @@ func (n *Network) supports(w bus.Network) error {
 }
 
 func (n *Network) ensure(ctx context.Context, w bus.Network) (string, error) {
-	all, err := n.cfg.Docker.NetworkList(ctx, network.ListOptions{})
+	all, err := n.list(ctx)
 	if err != nil {
-		return "", fmt.Errorf("list the engine's networks: %w", err)
+		return "", err
 	}
+	dropped := false
 	for _, d := range all {
-		if d.Labels[idLabel] == w.ID && d.Labels[instanceLabel] == n.instance {
+		switch {
+		case d.Labels[instanceLabel] != n.instance:
+		case d.Labels[idLabel] == w.ID:
 			return d.ID, nil
+		case d.Name == w.Name:
+			// The cluster's network of this name was removed and made again before the old one was swept here.
+			if err := n.drop(ctx, d); err != nil {
+				return "", err
+			}
+			dropped = true
+		}
+	}
+	if dropped {
+		if all, err = n.list(ctx); err != nil {
+			return "", err
 		}
 	}
 	if err := conflict(w, all); err != nil {
@@ -119,6 +133,14 @@ func (n *Network) ensure(ctx context.Context, w bus.Network) (string, error) {
 		return "", fmt.Errorf("create on the engine: %w", err)
 	}
 	return made.ID, nil
+}
+
+func (n *Network) list(ctx context.Context) ([]network.Summary, error) {
+	all, err := n.cfg.Docker.NetworkList(ctx, network.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("list the engine's networks: %w", err)
+	}
+	return all, nil
 }
 
 // conflict finds what is in a new network's way.

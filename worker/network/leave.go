@@ -55,9 +55,9 @@ func (n *Network) UsedSubnets() ([]string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), engineLimit)
 	defer cancel()
 	used := map[string]bool{}
-	all, err := n.cfg.Docker.NetworkList(ctx, network.ListOptions{})
+	all, err := n.list(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("list the engine's networks: %w", err)
+		return nil, err
 	}
 	for _, d := range all {
 		for _, c := range d.IPAM.Config {
