@@ -49,11 +49,12 @@ var views = map[string]view{
 	"inspect": {columns: []string{"JSON"}, rows: none, text: true, empty: "Reading."},
 }
 
-func count(s swarm.Service) (running, desired uint64) {
+// count is how many tasks a service has and should have; one that has completed for good counts as there.
+func count(s swarm.Service) (there, desired uint64) {
 	if s.ServiceStatus == nil {
 		return 0, 0
 	}
-	return s.ServiceStatus.RunningTasks, s.ServiceStatus.DesiredTasks
+	return s.ServiceStatus.RunningTasks + s.ServiceStatus.CompletedTasks, s.ServiceStatus.DesiredTasks
 }
 
 func none(feed.State, string) []row { return nil }

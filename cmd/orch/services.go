@@ -11,6 +11,8 @@ import (
 	"github.com/docker/docker/api/types/swarm"
 	"github.com/docker/docker/client"
 	"github.com/spf13/cobra"
+
+	"orch/compose"
 )
 
 // serviceRow is a line of `orch services`.
@@ -76,14 +78,11 @@ func (a *app) servicesCmd() *cobra.Command {
 	return cmd
 }
 
-// completed counts, by service, the slots whose task ended well and is not to be started again. The API counts these for jobs
-// alone, but a service with `restart: on-failure` or `"no"` has done its work all the same.
+// completed counts, by service, the tasks that are done for good, of the services that seem to miss some.
 func completed(ctx context.Context, cli *client.Client, list []swarm.Service) (map[string]uint64, error) {
 	which := filters.NewArgs()
 	for _, s := range list {
-		p := s.Spec.TaskTemplate.RestartPolicy
-		if s.Spec.Mode.Replicated != nil && p != nil && p.Condition != swarm.RestartPolicyConditionAny && s.ServiceStatus != nil &&
-			s.ServiceStatus.RunningTasks < s.ServiceStatus.DesiredTasks {
+		if compose.RunsOnce(s) && s.ServiceStatus != nil && s.ServiceStatus.RunningTasks < s.ServiceStatus.DesiredTasks {
 			which.Add("service", s.ID)
 		}
 	}
@@ -91,27 +90,7 @@ func completed(ctx context.Context, cli *client.Client, list []swarm.Service) (m
 		return nil, nil
 	}
 	tasks, err := cli.TaskList(ctx, swarm.TaskListOptions{Filters: which})
-	if err != nil {
-		return nil, err
-	}
-	type slot struct {
-		service string
-		number  int
-	}
-	newest := map[slot]swarm.Task{}
-	for _, t := range tasks {
-		k := slot{t.ServiceID, t.Slot}
-		if old, ok := newest[k]; !ok || t.CreatedAt.After(old.CreatedAt) {
-			newest[k] = t
-		}
-	}
-	count := map[string]uint64{}
-	for k, t := range newest {
-		if t.Status.State == swarm.TaskStateComplete {
-			count[k.service]++
-		}
-	}
-	return count, nil
+	return compose.Completed(tasks), err
 }
 
 func serviceRows(list []swarm.Service, done map[string]uint64) []serviceRow {

@@ -9,6 +9,8 @@ import (
 
 	"github.com/docker/docker/api/types/events"
 	"github.com/docker/docker/api/types/swarm"
+
+	"orch/compose"
 )
 
 const (
@@ -55,6 +57,12 @@ func Fetch(ctx context.Context, c Client) (State, error) {
 	}
 	if s.Tasks, err = c.TaskList(ctx, swarm.TaskListOptions{}); err != nil {
 		return State{}, fmt.Errorf("list tasks: %w", err)
+	}
+	done := compose.Completed(s.Tasks)
+	for _, v := range s.Services {
+		if v.ServiceStatus != nil && compose.RunsOnce(v) {
+			v.ServiceStatus.CompletedTasks = done[v.ID]
+		}
 	}
 	s.At = time.Now()
 	return s, nil
