@@ -3,7 +3,6 @@ package compose
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 )
 
@@ -12,6 +11,9 @@ var (
 	errFailed  = errors.New("a service cannot become healthy")
 	errTimeout = errors.New("timeout")
 )
+
+// noteTimeout bounds writing a deploy's outcome down at its end.
+const noteTimeout = 10 * time.Second
 
 // Options say how to apply a plan.
 type Options struct {
@@ -25,6 +27,8 @@ type Options struct {
 	ResolveImages bool
 	// RegistryAuth is passed on with the services whose image needs it: Docker's X-Registry-Auth for an image.
 	RegistryAuth func(image string) string
+	// By and Message go into the stack's history: who deploys, and why.
+	By, Message string
 	// Progress is called for every event, from one goroutine.
 	Progress func(Event)
 }
@@ -59,14 +63,15 @@ type Event struct {
 // Result is what a deploy came to.
 type Result struct {
 	Stack    string        `json:"stack"`
-	Changed  []string      `json:"changed,omitempty"` // services created, updated, replaced or removed
+	Changed  []string      `json:"changed,omitempty"`  // services created, updated, replaced or removed
+	Revision int           `json:"revision,omitempty"` // 0 when nothing was written
 	Took     time.Duration `json:"took"`
 	Detached bool          `json:"detached,omitempty"`
 }
 
 // Apply carries a plan out and waits until the stack is healthy. It returns *FailedError when a service cannot become
-// healthy, *NotHealthyError when it did not in time, and the context's error when it was cancelled: the rollout then goes
-// on without being watched.
+// healthy, *NotHealthyError when it did not in time, and *InterruptedError when the context was cancelled: what is written
+// then rolls out without being watched. Unless the plan is empty, the deploy becomes a revision of the stack's history.
 func Apply(ctx context.Context, cli Client, plan *Plan, o Options) (*Result, error) {
 	if o.Timeout == 0 {
 		o.Timeout = DefaultTimeout
@@ -75,24 +80,59 @@ func Apply(ctx context.Context, cli Client, plan *Plan, o Options) (*Result, err
 	waiting, cancel := context.WithTimeoutCause(ctx, o.Timeout, errTimeout)
 	defer cancel()
 	r := newRollout(cli, plan, o)
-	if err := r.prepare(waiting); err != nil {
+	result := &Result{Stack: plan.Stack, Changed: r.changed(), Detached: o.Detach}
+	if plan.Empty() {
+		_, err := r.conclude(ctx, r.roll(waiting))
+		result.Took = time.Since(began)
+		return result, err
+	}
+	rev, err := r.begin(waiting)
+	if err != nil {
 		return nil, err
 	}
-	err := r.run(waiting)
+	result.Revision = rev.Number
+	outcome, err := r.conclude(ctx, r.roll(waiting))
+	result.Took = time.Since(began)
+	// The outcome is noted even when the deploy was interrupted: that is one.
+	noting, stop := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
+	defer stop()
+	if noteErr := r.end(noting, rev, outcome, result.Took, reason(err)); err == nil {
+		err = noteErr
+	}
+	return result, err
+}
+
+// roll writes what the services need, then the services, and waits for them.
+func (r *rollout) roll(ctx context.Context) error {
+	if err := r.prepare(ctx); err != nil {
+		return err
+	}
+	return r.run(ctx)
+}
+
+// conclude makes of a rollout's end what users and history are told, and tidies up or takes back.
+func (r *rollout) conclude(ctx context.Context, err error) (Outcome, error) {
 	switch {
 	case err == nil:
+		if err := r.cleanUp(ctx); err != nil {
+			return OutcomeFailed, err
+		}
+		if r.o.Detach {
+			return OutcomeUnwatched, nil
+		}
+		return OutcomeDone, nil
 	case errors.Is(err, errFailed):
 		failures := r.diagnose(ctx)
-		return nil, &FailedError{Stack: plan.Stack, Failures: failures, Outcome: r.undo(ctx)}
+		text, undone := r.undo(ctx)
+		failed := &FailedError{Stack: r.plan.Stack, Failures: failures, Outcome: text}
+		if undone {
+			return OutcomeRolledBack, failed
+		}
+		return OutcomeFailed, failed
 	case errors.Is(err, errTimeout):
-		return nil, &NotHealthyError{Stack: plan.Stack, After: o.Timeout.String(), Failures: r.diagnose(ctx), Outcome: "left as it is: it may still become healthy"}
+		return OutcomeLate, &NotHealthyError{Stack: r.plan.Stack, After: r.o.Timeout.String(), Failures: r.diagnose(ctx), Outcome: "left as it is: it may still become healthy"}
 	case ctx.Err() != nil:
-		return nil, fmt.Errorf("stopped watching the deploy of stack %s, which goes on: %w", plan.Stack, ctx.Err())
-	default:
-		return nil, err
+		return OutcomeUnwatched, &InterruptedError{Stack: r.plan.Stack, Pending: r.pending(), err: ctx.Err()}
 	}
-	if err := r.cleanUp(ctx); err != nil {
-		return nil, err
-	}
-	return &Result{Stack: plan.Stack, Changed: r.changed(), Took: time.Since(began), Detached: o.Detach}, nil
+	return OutcomeFailed, err
 }

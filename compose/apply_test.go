@@ -55,7 +55,7 @@ func TestApplyInOrderThenNothing(t *testing.T) {
 		if _, err := Apply(t.Context(), c, planOf(t, c, ordered, PlanOptions{}), Options{}); err != nil {
 			t.Fatal(err)
 		}
-		want := []string{"create s_default", "create " + c.configs[0].Spec.Name, "create s_store", "create s_migrate", "create s_api", "create s_web"}
+		want := []string{"create orch.revision.s.1", "create s_default", "create " + c.configs[1].Spec.Name, "create s_store", "create s_migrate", "create s_api", "create s_web"}
 		if d := cmp.Diff(want, c.calls); d != "" {
 			t.Errorf("writes (-want +got):\n%s", d)
 		}
@@ -110,7 +110,7 @@ func TestPlanShowsFieldsAndRestarts(t *testing.T) {
 	})
 }
 
-func TestChangedConfigRollsAndOldOneGoesLater(t *testing.T) {
+func TestChangedConfigRollsAndOldOneStaysWithItsRevision(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster()
 		yaml := "services: {web: {image: a, configs: [c]}}\nconfigs: {c: {content: one}}\n"
@@ -124,8 +124,8 @@ func TestChangedConfigRollsAndOldOneGoesLater(t *testing.T) {
 				names[cfg.Spec.Name] = true
 			}
 		}
-		// The one that a rollback needs stays, the one before it is gone.
-		if len(names) != 3 || len(c.configs) != 2 {
+		// Three contents, and a revision for each, all of which are kept.
+		if len(names) != 6 || len(c.configs) != 6 {
 			t.Errorf("saw %d configs, %d are left", len(names), len(c.configs))
 		}
 	})
@@ -142,7 +142,7 @@ func TestPruneAndReplace(t *testing.T) {
 		if _, err := Apply(t.Context(), c, plan, Options{}); err != nil {
 			t.Fatal(err)
 		}
-		if d := cmp.Diff([]string{"remove s_b", "create s_b", "remove s_a"}, c.calls); d != "" {
+		if d := cmp.Diff([]string{"create orch.revision.s.2", "remove s_b", "create s_b", "remove s_a"}, c.calls); d != "" {
 			t.Error(d)
 		}
 	})

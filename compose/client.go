@@ -36,6 +36,7 @@ type Client interface {
 	SecretRemove(ctx context.Context, id string) error
 	ConfigList(ctx context.Context, o swarm.ConfigListOptions) ([]swarm.Config, error)
 	ConfigCreate(ctx context.Context, spec swarm.ConfigSpec) (swarm.ConfigCreateResponse, error)
+	ConfigUpdate(ctx context.Context, id string, v swarm.Version, spec swarm.ConfigSpec) error
 	ConfigRemove(ctx context.Context, id string) error
 
 	ContainerInspect(ctx context.Context, id string) (container.InspectResponse, error)

@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -19,6 +20,14 @@ type NotHealthyError struct {
 	After    string
 	Failures []Failure
 	Outcome  string
+}
+
+// InterruptedError is a deploy whose watching was ended before it was. What is written rolls out by itself.
+type InterruptedError struct {
+	Stack   string
+	Pending []string // services that still waited for others, and are as they were
+
+	err error
 }
 
 // Failure is what is known about one service that keeps a deploy from succeeding.
@@ -57,6 +66,31 @@ func (e *FailedError) Error() string {
 
 func (e *NotHealthyError) Error() string {
 	return fmt.Sprintf("stack %s is deployed but not healthy after %s%s%s", e.Stack, e.After, outcome(e.Outcome), failures(e.Failures))
+}
+
+func (e *InterruptedError) Error() string {
+	text := fmt.Sprintf("stopped watching the deploy of stack %s, which goes on", e.Stack)
+	if len(e.Pending) > 0 {
+		text += "; not written yet, as they waited for others: " + strings.Join(e.Pending, ", ")
+	}
+	return text
+}
+
+func (e *InterruptedError) Unwrap() error { return e.err }
+
+// reason is an error in a line, for the history.
+func reason(err error) string {
+	var failed *FailedError
+	var late *NotHealthyError
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &failed) && len(failed.Failures) > 0:
+		return failed.Failures[0].Service + ": " + failed.Failures[0].Reason
+	case errors.As(err, &late) && len(late.Failures) > 0:
+		return late.Failures[0].Service + ": " + late.Failures[0].Reason
+	}
+	return err.Error()
 }
 
 func outcome(s string) string {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -190,21 +192,54 @@ func (c *cluster) SecretList(context.Context, swarm.SecretListOptions) ([]swarm.
 	return c.secrets, nil
 }
 
-func (c *cluster) ConfigList(context.Context, swarm.ConfigListOptions) ([]swarm.Config, error) {
-	return c.configs, nil
+func (c *cluster) SecretCreate(_ context.Context, spec swarm.SecretSpec) (swarm.SecretCreateResponse, error) {
+	id := c.id("create " + spec.Name)
+	spec.Data = nil // the API does not give it back
+	c.secrets = append(c.secrets, swarm.Secret{ID: id, Spec: spec})
+	return swarm.SecretCreateResponse{ID: id}, nil
+}
+
+func (c *cluster) SecretRemove(_ context.Context, id string) error {
+	c.id("remove secret")
+	c.secrets = slices.DeleteFunc(c.secrets, func(s swarm.Secret) bool { return s.ID == id })
+	return nil
+}
+
+func (c *cluster) ConfigList(_ context.Context, o swarm.ConfigListOptions) (list []swarm.Config, _ error) {
+	for _, cfg := range c.configs {
+		if matches(o.Filters, cfg.Spec.Labels) && o.Filters.ExactMatch("id", cfg.ID) {
+			list = append(list, cfg)
+		}
+	}
+	return list, nil
 }
 
 func (c *cluster) ConfigCreate(_ context.Context, spec swarm.ConfigSpec) (swarm.ConfigCreateResponse, error) {
+	for _, other := range c.configs {
+		if other.Spec.Name == spec.Name {
+			return swarm.ConfigCreateResponse{}, errdefs.ErrAlreadyExists.WithMessage("config " + spec.Name + " already exists")
+		}
+	}
 	id := c.id("create " + spec.Name)
+	spec.Labels = maps.Clone(spec.Labels)
 	c.configs = append(c.configs, swarm.Config{ID: id, Spec: spec})
 	return swarm.ConfigCreateResponse{ID: id}, nil
+}
+
+func (c *cluster) ConfigUpdate(_ context.Context, id string, _ swarm.Version, spec swarm.ConfigSpec) error {
+	for i := range c.configs {
+		if c.configs[i].ID == id {
+			c.configs[i].Spec = spec
+		}
+	}
+	return nil
 }
 
 func (c *cluster) ConfigRemove(_ context.Context, id string) error {
 	for i := range c.configs {
 		if c.configs[i].ID == id {
 			c.id("remove " + c.configs[i].Spec.Name)
-			c.configs = append(c.configs[:i], c.configs[i+1:]...)
+			c.configs = slices.Delete(slices.Clone(c.configs), i, i+1)
 			return nil
 		}
 	}

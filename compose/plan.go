@@ -197,8 +197,8 @@ func restarts(f Field) bool {
 	return strings.HasPrefix(f.Path, "TaskTemplate.") && !strings.HasPrefix(f.Path, "TaskTemplate.Placement.") || strings.HasPrefix(f.Path, "EndpointSpec.")
 }
 
-// removals lists what is left over. Secrets and configs that were named by content go when no service uses them, now or in
-// the specification that a rollback would bring back; the rest goes only when asked for.
+// removals lists what is left over. Secrets and configs that were named by content go when no service uses them, now, in the
+// specification that its rollback would bring back, or in a kept revision; the rest goes only when asked for.
 func (p *Plan) removals(prune bool) {
 	wanted, used := map[string]bool{}, map[string]bool{}
 	for _, c := range p.Changes {
@@ -210,14 +210,19 @@ func (p *Plan) removals(prune bool) {
 			}
 		}
 	}
-	gone := map[string]bool{}
+	for i, r := range p.have.revisions {
+		if i < KeptRevisions-1 && r.stands() { // this deploy will be one of those that are kept
+			for _, name := range r.uses {
+				used[name] = true
+			}
+		}
+	}
 	for _, s := range p.have.services {
 		if wanted[string(KindService)+s.Spec.Name] {
 			continue
 		}
 		if prune {
 			p.Changes = append(p.Changes, Change{Kind: KindService, Name: s.Spec.Name, Action: Delete, id: s.ID})
-			gone[s.Spec.Name] = true
 			continue
 		}
 		markUsed(used, s.Spec)

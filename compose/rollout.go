@@ -116,10 +116,15 @@ func (r *rollout) step(ctx context.Context) (wrote bool, err error) {
 	for _, t := range r.services {
 		if !t.written {
 			if t.verdict.why = waitsFor(t.DependsOn, verdicts); t.verdict.why == "" && !r.any(func(t *tracked) bool { return t.verdict.phase == Failed }) {
-				if err := r.write(ctx, t, find(services, t.Spec.Name)); err != nil {
+				err := r.write(ctx, t, find(services, t.Spec.Name))
+				switch {
+				case err == nil:
+					t.written, wrote, t.verdict.phase = true, true, Starting
+				case ctx.Err() != nil || temporary(err):
 					return wrote, err
+				default: // refused: a port that is taken, a spec that the server does not accept
+					t.verdict.phase, t.verdict.why = Failed, err.Error()
 				}
-				t.written, wrote, t.verdict.phase = true, true, Starting
 			}
 		}
 		r.show(t)
@@ -199,6 +204,17 @@ func (r *rollout) changed() []string {
 	for _, c := range r.plan.Changes {
 		if c.Kind == KindService && c.Action != Unchanged {
 			names = append(names, r.plan.want.Short(c.Name))
+		}
+	}
+	return names
+}
+
+// pending are the services that the plan changes and that are not written yet.
+func (r *rollout) pending() []string {
+	var names []string
+	for _, t := range r.services {
+		if !t.written {
+			names = append(names, t.Key)
 		}
 	}
 	return names

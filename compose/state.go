@@ -26,6 +26,8 @@ type state struct {
 	secrets  []swarm.Secret
 	configs  []swarm.Config
 	services []swarm.Service // of the stack
+
+	revisions []Revision // of the stack, the newest first; they are in no other list
 }
 
 func stackFilter(stack string) filters.Args {
@@ -68,6 +70,8 @@ func observe(ctx context.Context, cli Client, stack string) (*state, error) {
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
+	s.revisions = revisionsOf(stack, s.configs)
+	s.configs = slices.DeleteFunc(s.configs, IsRevision)
 	if err := s.nameTargets(ctx, cli); err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/api/types/swarm"
 	"github.com/docker/docker/pkg/stdcopy"
 )
@@ -27,35 +28,62 @@ const (
 
 // undo takes back what this deploy changed and says what became of the stack. The first deploy of a stack is left for
 // inspection: there is nothing to go back to.
-func (r *rollout) undo(ctx context.Context) string {
+func (r *rollout) undo(ctx context.Context) (text string, undone bool) {
 	first := len(r.plan.have.services) == 0
 	switch {
 	case r.o.NoRollback:
-		return "left as it is, as asked"
+		return "left as it is, as asked", false
 	case first:
-		return "first deploy, so it is left for inspection; remove the stack to start over"
+		return "first deploy, so it is left for inspection; remove the stack to start over", false
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, undoTimeout, errTimeout)
 	defer cancel()
 	services, _, err := r.look(ctx)
 	if err != nil {
-		return "not rolled back: " + err.Error()
+		return "not rolled back: " + err.Error(), false
 	}
-	var undone []string
+	var names []string
 	for _, t := range r.services {
 		now := find(services, t.Spec.Name)
 		if !t.written || t.change.Action == Unchanged || now == nil {
 			continue
 		}
 		if err := r.undoService(ctx, t, *now); err != nil {
-			return fmt.Sprintf("not wholly rolled back: %v", err)
+			return fmt.Sprintf("not wholly rolled back: %v", err), false
 		}
-		undone = append(undone, t.Key)
+		names = append(names, t.Key)
+	}
+	if len(names) == 0 {
+		r.undoRest(ctx)
+		return "no service was changed", true
 	}
 	if err := r.awaitUndone(ctx); err != nil {
-		return "rolled back " + strings.Join(undone, ", ") + "; not healthy yet: " + err.Error()
+		return "rolled back " + strings.Join(names, ", ") + "; not healthy yet: " + err.Error(), true
 	}
-	return "rolled back " + strings.Join(undone, ", ")
+	r.undoRest(ctx)
+	return "rolled back " + strings.Join(names, ", "), true
+}
+
+// undoRest removes the networks, secrets and configs that this deploy made. What cannot be removed is not worth an error
+// beside the one that is being shown: the next plan lists it.
+func (r *rollout) undoRest(ctx context.Context) {
+	made := &state{}
+	for _, c := range r.plan.Changes {
+		if c.Action != Create {
+			continue
+		}
+		switch c.Kind {
+		case KindNetwork:
+			made.networks = append(made.networks, network.Summary{ID: c.Name, Name: c.Name})
+		case KindSecret:
+			made.secrets = append(made.secrets, swarm.Secret{ID: r.plan.have.secretID(c.Name), Spec: swarm.SecretSpec{Annotations: swarm.Annotations{Name: c.Name}}})
+		case KindConfig:
+			made.configs = append(made.configs, swarm.Config{ID: r.plan.have.configID(c.Name), Spec: swarm.ConfigSpec{Annotations: swarm.Annotations{Name: c.Name}}})
+		}
+	}
+	_ = removeRest(ctx, r.cli, made, false, func(kind Kind, name string) {
+		r.emit(Event{Kind: kind, Name: r.plan.want.Short(name), Action: Delete, Phase: Removed})
+	})
 }
 
 func (r *rollout) undoService(ctx context.Context, t *tracked, now swarm.Service) error {
