@@ -103,7 +103,7 @@ func TestPlanShowsFieldsAndRestarts(t *testing.T) {
 		if err := plan.WriteText(&out); err != nil {
 			t.Fatal(err)
 		}
-		want := "~ service s_api\n    Mode.Replicated.Replicas: 3 -> 5\n~ service s_web  (restarts its tasks)\n    TaskTemplate.ContainerSpec.Env.A: + \"b\"\nstack s: 0 to create, 2 to update, 0 to remove, 4 unchanged\n"
+		want := "~ service s_api  (in place)\n    Mode.Replicated.Replicas: 3 -> 5\n~ service s_web  (restarts its tasks)\n    TaskTemplate.ContainerSpec.Env.A: + \"b\"\nstack s: 0 to create, 2 to update, 0 to remove, 4 unchanged\n"
 		if d := cmp.Diff(want, out.String()); d != "" {
 			t.Error(d)
 		}

@@ -262,22 +262,11 @@ func markUsed(used map[string]bool, s swarm.ServiceSpec) {
 // WriteText renders the plan for people: + create, ~ update, ± replace, - remove.
 func (p *Plan) WriteText(w io.Writer) error {
 	var b strings.Builder
-	marks := map[Action]string{Create: "+", Update: "~", Replace: "±", Delete: "-"}
 	counts := map[Action]int{}
 	for _, c := range p.Changes {
 		counts[c.Action]++
-		if c.Action == Unchanged {
-			continue
-		}
-		fmt.Fprintf(&b, "%s %s %s", marks[c.Action], c.Kind, c.Name)
-		if c.Restarts {
-			b.WriteString("  (restarts its tasks)")
-		}
-		b.WriteString("\n")
-		for _, f := range c.Fields {
-			fmt.Fprintf(&b, "    %s\n", f)
-		}
 	}
+	WriteChanges(&b, p.Changes)
 	if p.Empty() {
 		fmt.Fprintf(&b, "stack %s: no changes (%d objects are as the file says)\n", p.Stack, counts[Unchanged])
 	} else {
@@ -285,6 +274,27 @@ func (p *Plan) WriteText(w io.Writer) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// WriteChanges renders what changes for people.
+func WriteChanges(b *strings.Builder, changes []Change) {
+	marks := map[Action]string{Create: "+", Update: "~", Replace: "±", Delete: "-"}
+	for _, c := range changes {
+		if c.Action == Unchanged {
+			continue
+		}
+		fmt.Fprintf(b, "%s %s %s", marks[c.Action], c.Kind, c.Name)
+		switch {
+		case c.Restarts:
+			b.WriteString("  (restarts its tasks)")
+		case c.Action == Update:
+			b.WriteString("  (in place)")
+		}
+		b.WriteString("\n")
+		for _, f := range c.Fields {
+			fmt.Fprintf(b, "    %s\n", f)
+		}
+	}
 }
 
 // String is `path: old -> new`.

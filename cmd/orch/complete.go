@@ -3,10 +3,13 @@ package main
 import (
 	"context"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/docker/docker/api/types/swarm"
 	"github.com/spf13/cobra"
+
+	"orch/compose"
 )
 
 // completeTimeout keeps a shell from hanging on a Tab.
@@ -46,4 +49,31 @@ func (a *app) completeStacks(cmd *cobra.Command, _ []string, _ string) ([]string
 
 func (a *app) completeBoth(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 	return a.candidates(cmd.Context(), func(s swarm.Service) []string { return []string{s.Spec.Labels[stackLabel], s.Spec.Name} })
+}
+
+// completeRevisions offers a stack, then its revisions.
+func (a *app) completeRevisions(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+	if len(args) == 0 {
+		return a.completeStacks(cmd, args, prefix)
+	}
+	cli, err := a.client()
+	if err != nil || len(args) > 1 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	defer cli.Close()
+	ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
+	defer cancel()
+	list, _ := compose.History(ctx, cli, args[0]) // a cluster that does not answer offers nothing
+	var out []string
+	for _, r := range list {
+		out = append(out, cobra.CompletionWithDesc(strconv.Itoa(r.Number), string(r.Outcome)+", "+r.Summary))
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+}
+
+func (a *app) completeRollback(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+	if len(args) == 0 {
+		return a.completeBoth(cmd, args, prefix)
+	}
+	return a.completeRevisions(cmd, args, prefix)
 }

@@ -25,6 +25,22 @@ type deployment struct {
 	build      bool
 	noRollback bool
 	timeout    time.Duration
+	message    string
+}
+
+// outcomeFlags say how to wait for a deploy and what to do when it fails.
+func (d *deployment) outcomeFlags(cmd *cobra.Command) {
+	cmd.Flags().BoolVarP(&d.detach, "detach", "d", false, "do not wait until everything is healthy")
+	cmd.Flags().BoolVar(&d.json, "json", false, "with --dry-run: as JSON; else the result as JSON")
+	cmd.Flags().BoolVar(&d.noRollback, "no-rollback", false, "leave a failed deploy as it is")
+	cmd.Flags().DurationVar(&d.timeout, "timeout", compose.DefaultTimeout, "how long to wait until everything is healthy")
+	cmd.Flags().StringVarP(&d.message, "message", "m", "", "a `TEXT` for the stack's history")
+	cmd.PreRunE = func(*cobra.Command, []string) error {
+		if d.timeout <= 0 {
+			return usagef("--timeout %s: must be more than nothing", d.timeout)
+		}
+		return nil
+	}
 }
 
 func (a *app) deployCmd() *cobra.Command {
@@ -35,18 +51,12 @@ func (a *app) deployCmd() *cobra.Command {
 			"Exit codes: 0 deployed and healthy, 1 failed, 2 wrong usage (with --dry-run: there are changes), 3 deployed but not healthy in time."}
 	d.files.add(cmd)
 	cmd.Flags().BoolVar(&d.prune, "prune", false, "remove what the stack has and the files have not")
-	cmd.Flags().BoolVarP(&d.detach, "detach", "d", false, "do not wait until everything is healthy")
+	d.outcomeFlags(cmd)
 	cmd.Flags().BoolVar(&d.dryRun, "dry-run", false, "only show what would change, as `orch plan` does")
-	cmd.Flags().BoolVar(&d.json, "json", false, "with --dry-run: as JSON; else the result as JSON")
 	cmd.Flags().BoolVar(&d.build, "build", true, "build the images of services with `build:`")
 	cmd.Flags().BoolVar(&d.noBuild, "no-build", false, "use images that were built before")
-	cmd.Flags().BoolVar(&d.noRollback, "no-rollback", false, "leave a failed deploy as it is")
-	cmd.Flags().DurationVar(&d.timeout, "timeout", compose.DefaultTimeout, "how long to wait until everything is healthy")
 	cmd.MarkFlagsMutuallyExclusive("build", "no-build")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if d.timeout <= 0 {
-			return usagef("--timeout %s: must be more than nothing", d.timeout)
-		}
 		return a.withPlan(cmd.Context(), d, args, func(cli *client.Client, p *compose.Plan) error {
 			if d.dryRun {
 				return a.showPlan(p, d.json)
@@ -124,11 +134,13 @@ func (a *app) showPlan(p *compose.Plan, asJSON bool) error {
 
 func (a *app) apply(ctx context.Context, cli *client.Client, p *compose.Plan, d deployment) error {
 	show := progress.New(a.err)
-	result, err := compose.Apply(ctx, cli, p, compose.Options{Timeout: d.timeout, Detach: d.detach, NoRollback: d.noRollback, RegistryAuth: a.registryAuth, Progress: show.Event})
+	result, err := compose.Apply(ctx, cli, p, compose.Options{Timeout: d.timeout, Detach: d.detach, NoRollback: d.noRollback,
+		RegistryAuth: a.registryAuth, By: a.deployer(), Message: d.message, Progress: show.Event})
 	show.Close()
+	interrupted := new(compose.InterruptedError)
 	switch {
-	case errors.Is(err, context.Canceled):
-		return codeError{exitInterrupted, fmt.Errorf("no longer watching: the rollout of stack %s goes on\n`orch ps %s` shows how far it is, `orch rm %s` takes it away", p.Stack, p.Stack, p.Stack)}
+	case errors.As(err, &interrupted):
+		return codeError{exitInterrupted, interruptedText(interrupted)}
 	case errors.As(err, new(*compose.NotHealthyError)):
 		return codeError{exitNotHealthy, err}
 	case err != nil:
@@ -143,4 +155,13 @@ func (a *app) apply(ctx context.Context, cli *client.Client, p *compose.Plan, d 
 		fmt.Fprintf(a.out, "stack %s: healthy after %s\n", p.Stack, result.Took.Round(100*time.Millisecond))
 	}
 	return nil
+}
+
+// interruptedText says what goes on without being watched, and what does not.
+func interruptedText(e *compose.InterruptedError) error {
+	text := fmt.Sprintf("no longer watching: what is written of stack %s goes on\n", e.Stack)
+	if len(e.Pending) > 0 {
+		text += fmt.Sprintf("not written yet, as they waited for others: %s; the same deploy again goes on with them\n", strings.Join(e.Pending, ", "))
+	}
+	return fmt.Errorf("%s`orch ps %s` shows how far it is, `orch rollback %s` goes back", text, e.Stack, e.Stack)
 }

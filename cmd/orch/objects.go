@@ -11,6 +11,8 @@ import (
 	"github.com/docker/docker/api/types/swarm"
 	"github.com/docker/docker/client"
 	"github.com/spf13/cobra"
+
+	"orch/compose"
 )
 
 // objectRow is a line of `orch secret ls`, `orch config ls` and `orch network ls`.
@@ -74,6 +76,9 @@ func (a *app) configObjectCmds() []*cobra.Command {
 		found, err := cli.ConfigList(ctx, swarm.ConfigListOptions{})
 		var rows []objectRow
 		for _, c := range found {
+			if compose.IsRevision(c) {
+				continue // `orch history` shows them
+			}
 			rows = append(rows, objectRow{ID: c.ID, Name: c.Spec.Name, Stack: c.Spec.Labels[stackLabel], Created: c.CreatedAt, now: time.Now()})
 		}
 		return rows, err

@@ -32,18 +32,3 @@ func (a *app) restartCmd() *cobra.Command {
 			return nil
 		})}
 }
-
-func (a *app) rollbackCmd() *cobra.Command {
-	return &cobra.Command{Use: "rollback SERVICE", Short: "Return a service to its specification before the last change", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeServices,
-		RunE: a.call(func(ctx context.Context, cli *client.Client, args []string) error {
-			s, _, err := cli.ServiceInspectWithRaw(ctx, args[0], swarm.ServiceInspectOptions{})
-			if err != nil {
-				return noService(err, args[0])
-			}
-			if _, err := cli.ServiceUpdate(ctx, s.ID, s.Version, s.Spec, swarm.ServiceUpdateOptions{Rollback: "previous"}); err != nil {
-				return err
-			}
-			fmt.Fprintf(a.out, "%s: rolling back\n", s.Spec.Name)
-			return nil
-		})}
-}
