@@ -17,11 +17,19 @@ import (
 // start runs a manager of a new cluster; it ends with the test.
 func start(t *testing.T) *Manager {
 	t.Helper()
-	cluster := bustest.New(t)
+	return startWith(t, bustest.New(t), nil)
+}
+
+// startWith is start in a cluster that the test knows, and with a log if it gives one.
+func startWith(t *testing.T, cluster *bustest.Cluster, log *slog.Logger) *Manager {
+	t.Helper()
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
 	m, err := Start(t.Context(), Config{
 		NodeID: "m1", ClusterID: bustest.ClusterID, Dir: t.TempDir(), ClientAddr: "127.0.0.1:0", RouteAddr: "127.0.0.1:0", AdmitAddr: "127.0.0.1:0",
 		Identity: cluster.Node(t, "m1", identity.Manager, bustest.ClusterID), Seal: identity.NewKey(),
-		Founding: &Founding{CA: cluster.CA, Addr: "127.0.0.1:2377"}, Log: slog.New(slog.DiscardHandler),
+		Founding: &Founding{CA: cluster.CA, Addr: "127.0.0.1:2377"}, Log: log,
 	})
 	if err != nil {
 		t.Fatal(err)
