@@ -61,9 +61,10 @@ type Daemon struct {
 	// life ends when the daemon is to stop; nodes run within it.
 	life context.Context
 
-	// change guards membership: one init, join or leave at a time, and node.
+	// change guards membership: one init, join or leave at a time, and what follows.
 	change sync.Mutex
-	node   *node // nil while the node is in no cluster
+	node   *node // nil while the node is in no cluster, or
+	idle   *idle // in one and without its roles
 
 	// failed carries the error of a role that cannot go on.
 	failed chan error

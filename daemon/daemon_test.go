@@ -63,18 +63,18 @@ func TestTheBusTakesThePortsAbove(t *testing.T) {
 
 func TestMembershipIsRemembered(t *testing.T) {
 	f := files{dir: t.TempDir()}
-	if m, c, err := f.load(); m != nil || c != nil || err != nil {
+	if m, c, err := f.load(nil); m != nil || c != nil || err != nil {
 		t.Fatalf("a new directory holds %+v, %v", m, err)
 	}
 	m := &membership{NodeID: "n", ClusterID: "c", Manager: true, ListenAddr: "0.0.0.0:2377", AdvertiseAddr: "192.0.2.1:2377", DataPathAddr: "192.0.2.1"}
-	c, certPEM, keyPEM, err := foundingCredentials(m)
+	c, certPEM, keyPEM, err := foundingCredentials(f, m)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := f.save(m, c, certPEM, keyPEM); err != nil {
 		t.Fatal(err)
 	}
-	got, creds, err := f.load()
+	got, creds, err := f.load(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,14 +89,14 @@ func TestMembershipIsRemembered(t *testing.T) {
 	if err := f.remove(); err != nil {
 		t.Fatal(err)
 	}
-	if m, _, err := f.load(); m != nil || err != nil {
+	if m, _, err := f.load(nil); m != nil || err != nil {
 		t.Errorf("after leaving: %+v, %v", m, err)
 	}
 }
 
 func secretsAreTheOwners(t *testing.T, dir string) {
 	t.Helper()
-	for _, name := range []string{nodeFile, sealFile, stateFile} {
+	for _, name := range []string{nodeFile, sealFile, stateFile, lockFile} {
 		info, err := os.Stat(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)
@@ -122,10 +122,10 @@ func renewal(t *testing.T, f files, c *credentials) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := f.saveIdentity(certPEM, keyPEM); err != nil {
+	if err := f.saver(c)(certPEM, keyPEM); err != nil {
 		t.Fatal(err)
 	}
-	_, after, err := f.load()
+	_, after, err := f.load(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +142,7 @@ func TestATornStateFileIsNamed(t *testing.T) {
 	if err := os.WriteFile(f.path(stateFile), []byte(`{"NodeID": "n`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := f.load(); err == nil || !strings.Contains(err.Error(), f.path(stateFile)) {
+	if _, _, err := f.load(nil); err == nil || !strings.Contains(err.Error(), f.path(stateFile)) {
 		t.Errorf("a torn file: %v", err)
 	}
 }

@@ -21,7 +21,7 @@ import (
 func (d *Daemon) Join(ctx context.Context, r swarm.JoinRequest) error {
 	d.change.Lock()
 	defer d.change.Unlock()
-	if d.node != nil {
+	if d.node != nil || d.idle != nil {
 		return errMember
 	}
 	token, err := identity.ParseToken(r.JoinToken)
@@ -118,11 +118,11 @@ func (d *Daemon) grantedMembership(r swarm.JoinRequest, g admission.Grant) (*mem
 }
 
 // keepFresh renews a worker's certificate with the managers that admitted it.
-func (d *Daemon) keepFresh(ctx context.Context, m *membership, node *identity.Node) error {
+func (d *Daemon) keepFresh(ctx context.Context, m *membership, c *credentials) error {
 	sign := func(ctx context.Context, csr []byte) ([]byte, error) {
 		var errs []error
 		for _, addr := range m.Admission {
-			cert, err := admission.Renew(ctx, addr, node, csr)
+			cert, err := admission.Renew(ctx, addr, c.node, csr)
 			if err == nil {
 				return cert, nil
 			}
@@ -130,7 +130,7 @@ func (d *Daemon) keepFresh(ctx context.Context, m *membership, node *identity.No
 		}
 		return nil, errors.Join(errs...)
 	}
-	return identity.KeepFresh(ctx, node, d.files.saveIdentity, sign, func(err error, again time.Duration) {
+	return identity.KeepFresh(ctx, c.node, d.files.saver(c), sign, func(err error, again time.Duration) {
 		d.log.Warn("the node's certificate could not be renewed", "again in", again, "error", err)
 	})
 }

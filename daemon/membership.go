@@ -23,6 +23,7 @@ var (
 	errNoMember   = errdefs.ErrUnavailable.WithMessage("This node is not part of a swarm")
 	errLastLeaves = errdefs.ErrUnavailable.WithMessage("You are attempting to leave the swarm on a node that is participating as a manager. " +
 		"Removing the last manager erases all current state of the swarm. Use `--force` to ignore this message.")
+	errWrongKey  = errdefs.ErrUnauthenticated.WithMessage("swarm could not be unlocked: invalid key provided")
 	errNotLocked = errdefs.ErrConflict.WithMessage("swarm is not locked")
 )
 
@@ -33,7 +34,7 @@ const engineTimeout = 10 * time.Second
 func (d *Daemon) Init(ctx context.Context, r swarm.InitRequest) (string, error) {
 	d.change.Lock()
 	defer d.change.Unlock()
-	if d.node != nil {
+	if d.node != nil || d.idle != nil {
 		return "", errMember
 	}
 	if err := d.checkEngine(ctx); err != nil {
@@ -47,7 +48,7 @@ func (d *Daemon) Init(ctx context.Context, r swarm.InitRequest) (string, error) 
 	if err := founding.Validate(); err != nil {
 		return "", errdefs.ErrInvalidArgument.WithMessage(err.Error())
 	}
-	c, certPEM, keyPEM, err := foundingCredentials(m)
+	c, certPEM, keyPEM, err := foundingCredentials(d.files, m)
 	if err != nil {
 		return "", err
 	}
@@ -130,7 +131,7 @@ func orElse(s, other string) string {
 }
 
 // foundingCredentials makes a cluster's authority and its first manager's certificate.
-func foundingCredentials(m *membership) (c *credentials, certPEM, keyPEM []byte, err error) {
+func foundingCredentials(f files, m *membership) (c *credentials, certPEM, keyPEM []byte, err error) {
 	ca, err := identity.NewCA()
 	if err != nil {
 		return nil, nil, nil, err
@@ -147,13 +148,16 @@ func foundingCredentials(m *membership) (c *credentials, certPEM, keyPEM []byte,
 		return nil, nil, nil, err
 	}
 	node, err := identity.NewNode(ca, certPEM, keyPEM)
-	return &credentials{ca: ca, node: node, seal: identity.NewKey()}, certPEM, keyPEM, err
+	return &credentials{ca: ca, node: node, seal: identity.NewKey(), box: newStrongbox(f)}, certPEM, keyPEM, err
 }
 
 // Leave takes the node out of its cluster: its tasks end, and nothing of them stays.
 func (d *Daemon) Leave(ctx context.Context, force bool) error {
 	d.change.Lock()
 	defer d.change.Unlock()
+	if d.idle != nil {
+		return d.leaveIdle(ctx, force)
+	}
 	if d.node == nil {
 		return errNoMember
 	}
@@ -177,7 +181,12 @@ func (d *Daemon) Leave(ctx context.Context, force bool) error {
 func (d *Daemon) resume(ctx context.Context) error {
 	d.change.Lock()
 	defer d.change.Unlock()
-	m, c, err := d.files.load()
+	m, c, err := d.files.load(nil)
+	if errors.Is(err, errLocked) {
+		d.rest(&idle{m: m, state: swarm.LocalNodeStateLocked})
+		d.log.Warn("the manager is locked; `orch unlock` with its unlock key lets it go on", "node", m.NodeID)
+		return nil
+	}
 	if err != nil || m == nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/docker/docker/api/types/swarm"
 	"golang.org/x/sync/errgroup"
 
 	"orch/internal/bus"
@@ -56,7 +57,7 @@ func (d *Daemon) startRoles(ctx context.Context, n *node, c *credentials, foundi
 		}
 	} else {
 		n.handler = d.workerHandler(ctx, n)
-		n.also = append(n.also, func(ctx context.Context) error { return d.keepFresh(ctx, n.m, c.node) })
+		n.also = append(n.also, func(ctx context.Context) error { return d.keepFresh(ctx, n.m, c) })
 	}
 	if err := d.startWorker(ctx, n, c); err != nil {
 		return fmt.Errorf("start the worker: %w", err)
@@ -72,7 +73,7 @@ func (d *Daemon) startManager(ctx context.Context, n *node, c *credentials, foun
 	n.manager, err = manager.Start(ctx, manager.Config{
 		NodeID: n.m.NodeID, ClusterID: n.m.ClusterID, Dir: d.stateDir(),
 		AdmitAddr: n.m.ListenAddr, ClientAddr: p.client, RouteAddr: p.route, AdvertiseBus: p.advertised,
-		Identity: c.node, SaveIdentity: d.files.saveIdentity, Seal: c.seal, Founding: founding,
+		Identity: c.node, SaveIdentity: d.files.saver(c), Seal: c.seal, SetUnlock: c.box.setUnlock, Founding: founding,
 		Log: d.cfg.Log,
 	})
 	if err != nil {
@@ -93,6 +94,11 @@ func (d *Daemon) startWorker(ctx context.Context, n *node, c *credentials) error
 	if n.conn, err = bus.DialWorker(ctx, dial); err != nil {
 		return err
 	}
+	return d.prepareAgent(ctx, n, n.conn, manager.TLSInfo(c.ca))
+}
+
+// prepareAgent makes the node's worker without running it.
+func (d *Daemon) prepareAgent(ctx context.Context, n *node, managers worker.Managers, tlsInfo swarm.TLSInfo) (err error) {
 	n.network, err = network.New(ctx, network.Config{
 		NodeID: n.m.NodeID, Docker: d.docker, Underlay: n.m.DataPathAddr, VXLANPort: int(n.m.DataPathPort),
 		StateDir: d.cfg.DataDir, Log: d.cfg.Log,
@@ -103,8 +109,8 @@ func (d *Daemon) startWorker(ctx context.Context, n *node, c *credentials) error
 	n.agent, err = worker.New(ctx, worker.Config{
 		NodeID: n.m.NodeID, ClusterID: n.m.ClusterID,
 		Dir: filepath.Join(d.cfg.DataDir, clusterDir, "worker"), RunDir: filepath.Join(d.cfg.DataDir, "run"),
-		Address: n.m.DataPathAddr, TLSInfo: manager.TLSInfo(c.ca), Engine: docker.New(d.docker),
-		Network: n.network, Managers: n.conn, Log: d.cfg.Log,
+		Address: n.m.DataPathAddr, TLSInfo: tlsInfo, Engine: docker.New(d.docker),
+		Network: n.network, Managers: managers, Log: d.cfg.Log,
 	})
 	return err
 }
@@ -164,7 +170,7 @@ func (n *node) end(ctx context.Context) error {
 
 // enter makes the node's API the one that is served.
 func (d *Daemon) enter(n *node) {
-	d.node = n
+	d.node, d.idle = n, nil
 	d.swap(n.handler)
 }
 

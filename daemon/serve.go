@@ -18,7 +18,7 @@ const pingTimeout = 2 * time.Second
 func (d *Daemon) outsideHandler(ctx context.Context) http.Handler {
 	state := func() swarm.LocalNodeState { return swarm.LocalNodeStateInactive }
 	r := d.router(state, false)
-	api.Inactive(r, d, state, d.engineVersion(ctx))
+	api.Inactive(r, d, state, nil, d.engineVersion(ctx))
 	return r
 }
 
@@ -26,24 +26,31 @@ func (d *Daemon) outsideHandler(ctx context.Context) http.Handler {
 func (d *Daemon) workerHandler(ctx context.Context, n *node) http.Handler {
 	state := func() swarm.LocalNodeState { return swarm.LocalNodeStateActive }
 	r := d.router(state, false)
-	api.Inactive(r, d, state, d.engineVersion(ctx))
-	info := d.merged(func(w http.ResponseWriter, r *http.Request) error {
+	api.Inactive(r, d, state, nil, d.engineVersion(ctx))
+	d.addInfo(r, func() swarm.Info {
 		s := swarm.Info{NodeID: n.m.NodeID, NodeAddr: n.m.DataPathAddr, LocalNodeState: swarm.LocalNodeStateActive}
 		for _, addr := range n.m.Admission {
 			s.RemoteManagers = append(s.RemoteManagers, swarm.Peer{Addr: addr})
 		}
-		return api.MergeInfo(w, r, d.through, s)
+		return s
+	})
+	return r
+}
+
+// addInfo answers /info with the node's place in the cluster in it.
+func (d *Daemon) addInfo(r *mux.Router, place func() swarm.Info) {
+	info := d.merged(func(w http.ResponseWriter, r *http.Request) error {
+		return api.MergeInfo(w, r, d.through, place())
 	})
 	r.Path("/info").Methods(http.MethodGet).Handler(info)
 	r.Path("/v{version:[0-9.]+}/info").Methods(http.MethodGet).Handler(info)
-	return r
 }
 
 // managerHandler is the API of a manager, and the handler that serves it.
 func (d *Daemon) managerHandler(ctx context.Context, n *node) (*api.API, http.Handler) {
 	a := api.New(api.Config{
 		Store: n.manager.Store(), Membership: d, Through: d.through, Logs: n.manager.Bus().Manager().Logs,
-		SealSecret: n.manager.SealSecret, SealAuth: n.manager.SealAuth,
+		SealSecret: n.manager.SealSecret, SealAuth: n.manager.SealAuth, SealUnlock: n.manager.SealUnlock, OpenUnlock: n.manager.OpenUnlock,
 		NodeID: n.m.NodeID, APIVersion: d.engineVersion(ctx), Log: d.cfg.Log.With("component", "api"),
 	})
 	r := d.router(func() swarm.LocalNodeState { return swarm.LocalNodeStateActive }, true)
@@ -81,6 +88,7 @@ func (d *Daemon) merged(do func(http.ResponseWriter, *http.Request) error) http.
 func (d *Daemon) engineVersion(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()
+	d.docker.NegotiateAPIVersion(ctx) // here, because the client's first calls must not do so at the same time
 	p, err := d.docker.Ping(ctx)
 	if err != nil {
 		d.log.Warn("the Docker Engine does not answer", "host", d.cfg.DockerHost, "error", err)
@@ -88,6 +96,3 @@ func (d *Daemon) engineVersion(ctx context.Context) string {
 	}
 	return p.APIVersion
 }
-
-// Unlock refuses: a manager's keys are not locked.
-func (d *Daemon) Unlock(context.Context, swarm.UnlockRequest) error { return errNotLocked }

@@ -22,6 +22,12 @@ const (
 	sealFile   = "seal.key"
 )
 
+// What nodeFile and sealFile are called where they are sealed.
+const (
+	nodeUse = "node"
+	sealUse = "seal"
+)
+
 // membership is what a node remembers of being in a cluster. It is written last
 // when a node joins: without it there is no membership.
 type membership struct {
@@ -46,6 +52,8 @@ type credentials struct {
 	ca   *identity.CA
 	node *identity.Node
 	seal identity.Key
+	// box is what a manager's keys lie in on disk.
+	box *strongbox
 }
 
 // files reads and writes a node's directory.
@@ -53,8 +61,9 @@ type files struct{ dir string }
 
 func (f files) path(name string) string { return filepath.Join(f.dir, clusterDir, name) }
 
-// load reads the membership, nil if there is none.
-func (f files) load() (*membership, *credentials, error) {
+// load reads the membership, nil if there is none. unlock is a locked manager's unlock
+// key; without it only the membership is read, and the error is errLocked.
+func (f files) load(unlock *identity.Key) (*membership, *credentials, error) {
 	raw, err := os.ReadFile(f.path(stateFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, nil
@@ -66,30 +75,33 @@ func (f files) load() (*membership, *credentials, error) {
 	if err := json.Unmarshal(raw, m); err != nil {
 		return nil, nil, fmt.Errorf("read the node's state: %s: %w", f.path(stateFile), err)
 	}
-	c, err := f.credentials(m.Manager)
+	c, err := f.credentials(m.Manager, unlock)
 	return m, c, err
 }
 
-func (f files) credentials(manager bool) (*credentials, error) {
+func (f files) credentials(manager bool, unlock *identity.Key) (c *credentials, err error) {
+	c = &credentials{}
+	if manager {
+		if c.box, err = openStrongbox(f, unlock); err != nil {
+			return nil, err
+		}
+	}
 	caPEM, err := os.ReadFile(f.path(caFile))
 	if err != nil {
 		return nil, fmt.Errorf("read the cluster's certificate: %w", err)
 	}
-	ca, err := identity.ParseCA(caPEM, nil)
-	if err != nil {
+	if c.ca, err = identity.ParseCA(caPEM, nil); err != nil {
 		return nil, fmt.Errorf("%s: %w", f.path(caFile), err)
 	}
-	pair, err := os.ReadFile(f.path(nodeFile))
+	pair, err := f.read(c.box, nodeFile, nodeUse)
 	if err != nil {
 		return nil, fmt.Errorf("read the node's certificate: %w", err)
 	}
-	node, err := identity.NewNode(ca, pair, pair)
-	if err != nil {
+	if c.node, err = identity.NewNode(c.ca, pair, pair); err != nil {
 		return nil, fmt.Errorf("%s: %w", f.path(nodeFile), err)
 	}
-	c := &credentials{ca: ca, node: node}
 	if manager {
-		raw, err := os.ReadFile(f.path(sealFile))
+		raw, err := f.read(c.box, sealFile, sealUse)
 		if err != nil {
 			return nil, fmt.Errorf("read the key that secrets are sealed with: %w", err)
 		}
@@ -98,6 +110,19 @@ func (f files) credentials(manager bool) (*credentials, error) {
 		}
 	}
 	return c, nil
+}
+
+// read is the content of a file that may be sealed.
+func (f files) read(box *strongbox, name, use string) ([]byte, error) {
+	content, err := os.ReadFile(f.path(name))
+	if err != nil {
+		return nil, err
+	}
+	data, err := box.open(content, use)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", f.path(name), err)
+	}
+	return data, nil
 }
 
 // save writes a new membership. certPEM and keyPEM are the node's.
@@ -109,10 +134,19 @@ func (f files) save(m *membership, c *credentials, certPEM, keyPEM []byte) error
 	if err != nil {
 		return err
 	}
+	if m.Manager && c.box == nil {
+		c.box = newStrongbox(f)
+	}
+	if c.box != nil {
+		if err := c.box.save(); err != nil {
+			return fmt.Errorf("write the node's state: %w", err)
+		}
+	}
+	pair := c.box.seal(slices.Concat(certPEM, keyPEM), nodeUse)
 	for _, file := range []struct {
 		name string
 		data []byte
-	}{{caFile, c.ca.CertPEM()}, {nodeFile, slices.Concat(certPEM, keyPEM)}, {sealFile, c.seal.Bytes()}, {stateFile, state}} {
+	}{{caFile, c.ca.CertPEM()}, {nodeFile, pair}, {sealFile, c.box.seal(c.seal.Bytes(), sealUse)}, {stateFile, state}} {
 		if file.name == sealFile && !m.Manager {
 			continue
 		}
@@ -123,9 +157,11 @@ func (f files) save(m *membership, c *credentials, certPEM, keyPEM []byte) error
 	return nil
 }
 
-// saveIdentity replaces the node's certificate and key.
-func (f files) saveIdentity(certPEM, keyPEM []byte) error {
-	return identity.WriteFile(f.path(nodeFile), slices.Concat(certPEM, keyPEM))
+// saver replaces the node's certificate and key.
+func (f files) saver(c *credentials) func(certPEM, keyPEM []byte) error {
+	return func(certPEM, keyPEM []byte) error {
+		return identity.WriteFile(f.path(nodeFile), c.box.seal(slices.Concat(certPEM, keyPEM), nodeUse))
+	}
 }
 
 // remove forgets the membership: the state file first, so that a remove that

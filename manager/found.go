@@ -60,6 +60,9 @@ func found(tx *store.Tx, cfg Config) error {
 	}
 	c.JoinTokens = swarm.JoinTokens{Worker: identity.NewToken(f.CA).Reveal(), Manager: identity.NewToken(f.CA).Reveal()}
 	c.CAKey = identity.Seal(cfg.Seal, key, caUse(c.ID))
+	if c.Spec.EncryptionConfig.AutoLockManagers {
+		c.UnlockKey = identity.Seal(cfg.Seal, []byte(identity.NewKey().Reveal()), unlockUse)
+	}
 	tx.Put(c)
 	tx.Put(firstNode(cfg))
 	tx.Put(ingress())

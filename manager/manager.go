@@ -48,6 +48,9 @@ type Config struct {
 	SaveIdentity func(certPEM, keyPEM []byte) error
 	// Seal is the key under which secrets are kept.
 	Seal identity.Key
+	// SetUnlock has the manager's keys on disk locked with the cluster's unlock key, nil
+	// while autolock is off. It may be called with what is so already.
+	SetUnlock func(*identity.Key) error
 	// Founding makes a new cluster; nil where there is one already.
 	Founding *Founding
 	Log      *slog.Logger
@@ -81,7 +84,7 @@ func (m *Manager) start(ctx context.Context) (err error) {
 		return fmt.Errorf("listen for machines that join: %w", err)
 	}
 	m.bus, err = bus.Start(ctx, bus.ServerConfig{
-		NodeID: m.cfg.NodeID, ClusterID: m.cfg.ClusterID, Dir: m.cfg.Dir,
+		NodeID: m.cfg.NodeID, ClusterID: m.cfg.ClusterID, Dir: m.cfg.Dir, Key: m.cfg.Seal.Derive("state on disk"),
 		ClientAddr: m.cfg.ClientAddr, RouteAddr: m.cfg.RouteAddr,
 		ServerTLS: m.cfg.Identity.Server(), RouteTLS: m.cfg.Identity.Route(),
 		Founding: m.cfg.Founding != nil, Log: m.cfg.Log,
@@ -123,6 +126,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	group.Go(func() error { return admission.Serve(ctx, m.admit, m.cfg.Identity, office{m}) })
 	group.Go(func() error { return m.cutOffRemoved(ctx) })
 	group.Go(func() error { return m.renewOwn(ctx) })
+	group.Go(func() error { return m.keepLocked(ctx) })
 	group.Go(func() error {
 		select {
 		case err := <-m.following:

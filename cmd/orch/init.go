@@ -15,11 +15,13 @@ const initTimeout = time.Minute
 func (a *app) initCmd() *cobra.Command {
 	var s starter
 	var pools []string
+	var autolock bool
 	cmd := &cobra.Command{Use: "init", Short: "Make this machine a cluster of one", Args: cobra.NoArgs,
 		Long: "Make this machine a cluster of one: manager and worker. Starts the daemon if it does not run, as a systemd unit where\n" +
 			"systemd runs the machine, as a background process elsewhere. `orch leave --force` undoes all of it."}
 	s.flags(cmd)
 	cmd.Flags().StringArrayVar(&pools, "default-addr-pool", nil, "take the networks' subnets from this `CIDR`")
+	cmd.Flags().BoolVar(&autolock, "autolock", false, "lock the managers' keys on disk: a restarted manager waits for orch unlock")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx, cancel := context.WithTimeout(cmd.Context(), initTimeout)
 		defer cancel()
@@ -28,7 +30,7 @@ func (a *app) initCmd() *cobra.Command {
 			return err
 		}
 		defer cli.Close()
-		id, err := cli.SwarmInit(ctx, swarm.InitRequest{ListenAddr: s.listenAddr, AdvertiseAddr: s.advertiseAddr, DefaultAddrPool: pools})
+		id, err := cli.SwarmInit(ctx, swarm.InitRequest{ListenAddr: s.listenAddr, AdvertiseAddr: s.advertiseAddr, DefaultAddrPool: pools, AutoLockManagers: autolock})
 		if err != nil {
 			return err
 		}
@@ -44,6 +46,10 @@ func (a *app) initCmd() *cobra.Command {
 			"Run an application:      orch %sdeploy -c compose.yml\n"+
 			"Add a machine, there:    %s\n"+
 			"Use docker's own CLI:    DOCKER_HOST=%s docker service ls\n", shorten(id, idLength), at, join, a.host())
+		if autolock {
+			fmt.Fprintln(a.out)
+			return a.showUnlockKey(ctx, cli)
+		}
 		return nil
 	}
 	return cmd

@@ -64,7 +64,7 @@ func (a *app) root() *cobra.Command {
 		c.GroupID = "stack"
 		root.AddCommand(c)
 	}
-	for _, c := range []*cobra.Command{a.initCmd(), a.joinCmd(), a.leaveCmd(), a.tokenCmd(), a.nodeCmd(), a.infoCmd(), a.daemonCmd()} {
+	for _, c := range []*cobra.Command{a.initCmd(), a.joinCmd(), a.leaveCmd(), a.tokenCmd(), a.nodeCmd(), a.autolockCmd(), a.unlockCmd(), a.infoCmd(), a.daemonCmd()} {
 		c.GroupID = "cluster"
 		root.AddCommand(c)
 	}

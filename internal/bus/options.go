@@ -34,6 +34,7 @@ func (s *Server) options() (*server.Options, error) {
 	o.MaxPayload, o.MaxPending = maxPayload, maxPending
 
 	o.JetStream, o.StoreDir = true, s.cfg.Dir
+	o.JetStreamKey, o.JetStreamCipher = s.cfg.Key, server.ChaCha
 	// The stock server flushes every two minutes, and a power cut then takes back
 	// what was acknowledged.
 	o.SyncAlways = true

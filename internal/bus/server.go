@@ -39,6 +39,9 @@ type ServerConfig struct {
 	ClusterID string
 	// Dir holds the state and nothing else.
 	Dir string
+	// Key encrypts what is in Dir; "" leaves it in the clear. A Dir that was in the clear is
+	// encrypted as it is written to.
+	Key string
 	// ClientAddr and RouteAddr are host:port for workers and for other managers;
 	// port 0 takes a free one.
 	ClientAddr string

@@ -1,7 +1,9 @@
 package identity
 
 import (
+	"crypto/hkdf"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
 	"errors"
@@ -65,6 +67,15 @@ func (k Key) Reveal() string { return unlockPrefix + base64.RawStdEncoding.Encod
 
 // Bytes is the raw key, for sealing under another.
 func (k Key) Bytes() []byte { return k.b[:] }
+
+// Derive is a key for another use, as text; it does not lead back to k.
+func (k Key) Derive(use string) string {
+	out, err := hkdf.Key(sha256.New, k.b[:], nil, use, len(k.b))
+	if err != nil {
+		panic(err) // only a length beyond 255 hashes is refused
+	}
+	return base64.RawStdEncoding.EncodeToString(out)
+}
 
 // Equal compares in constant time.
 func (k Key) Equal(o Key) bool { return subtle.ConstantTimeCompare(k.b[:], o.b[:]) == 1 }

@@ -47,8 +47,8 @@ type Cluster struct {
 	DataKey []byte `json:",omitempty"`
 	// Removed are nodes whose certificates are no longer accepted.
 	Removed []string `json:",omitempty"`
-	// UnlockKey is set while autolock is on.
-	UnlockKey string `json:",omitempty"`
+	// UnlockKey is set while autolock is on: the key that users keep, sealed.
+	UnlockKey []byte `json:",omitempty"`
 	// NextSubnet and NextVXLAN are where the search for a new network's goes on:
 	// those of a removed one rest, as nodes may still be taking it down.
 	NextSubnet string `json:",omitempty"`

@@ -37,6 +37,9 @@ type Config struct {
 	// secret and the service of that ID.
 	SealSecret func(id string, data []byte) []byte
 	SealAuth   func(service, auth string) []byte
+	// SealUnlock and OpenUnlock are for the cluster's unlock key, as users keep it.
+	SealUnlock func(key string) []byte
+	OpenUnlock func(sealed []byte) (string, error)
 	NodeID     string
 	// APIVersion is the newest version that clients may ask for, the local
 	// dockerd's; empty is NewestVersion.

@@ -32,6 +32,8 @@ func newRig(t testing.TB) *rig {
 		Store: s, NodeID: "n1", Log: slog.New(slog.DiscardHandler),
 		SealSecret: func(string, []byte) []byte { return []byte("sealed") },
 		SealAuth:   func(_, auth string) []byte { return []byte("sealed " + auth) },
+		SealUnlock: func(key string) []byte { return []byte("sealed " + key) },
+		OpenUnlock: func(sealed []byte) (string, error) { return strings.TrimPrefix(string(sealed), "sealed "), nil },
 		Through: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			switch {
 			case strings.HasSuffix(r.URL.Path, "/networks"):

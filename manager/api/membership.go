@@ -13,7 +13,8 @@ import (
 const (
 	notMember = `This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.`
 	isWorker  = `This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. Please run this command on a manager node or promote the current node to a manager.`
-	isLocked  = `Swarm is encrypted and needs to be unlocked before it can be used. Please use "docker swarm unlock" to unlock it.`
+	// Locked answers whatever a locked manager is asked.
+	Locked = `Swarm is encrypted and needs to be unlocked before it can be used. Please use "docker swarm unlock" to unlock it.`
 )
 
 type membership struct{ m Membership }
@@ -31,15 +32,17 @@ func membershipRoutes(m Membership) []route {
 }
 
 // Inactive registers the answers of a node that is no manager: state says
-// whether it is in no cluster (inactive), a worker (active) or locked. newest is
-// as Config.APIVersion.
-func Inactive(r *mux.Router, m Membership, state func() swarm.LocalNodeState, newest string) {
+// whether it is in no cluster (inactive), a worker (active), locked, or in error for the
+// reason why. newest is as Config.APIVersion.
+func Inactive(r *mux.Router, m Membership, state func() swarm.LocalNodeState, why error, newest string) {
 	no := func(http.ResponseWriter, *http.Request) error {
 		switch state() {
 		case swarm.LocalNodeStateActive:
 			return refuse(errdefs.ErrUnavailable, isWorker)
 		case swarm.LocalNodeStateLocked:
-			return refuse(errdefs.ErrUnavailable, isLocked)
+			return refuse(errdefs.ErrUnavailable, Locked)
+		case swarm.LocalNodeStateError:
+			return refuse(errdefs.ErrUnavailable, "%s", why)
 		}
 		return refuse(errdefs.ErrUnavailable, notMember)
 	}

@@ -36,7 +36,14 @@ func (a *API) unlockKey(w http.ResponseWriter, _ *http.Request) error {
 	if c == nil {
 		return errNoCluster
 	}
-	return encode(w, http.StatusOK, swarm.UnlockKeyResponse{UnlockKey: c.UnlockKey})
+	key := ""
+	if len(c.UnlockKey) > 0 {
+		var err error
+		if key, err = a.OpenUnlock(c.UnlockKey); err != nil {
+			return fmt.Errorf("open the unlock key: %w", err)
+		}
+	}
+	return encode(w, http.StatusOK, swarm.UnlockKeyResponse{UnlockKey: key})
 }
 
 func (a *API) updateSwarm(w http.ResponseWriter, r *http.Request) error {
@@ -62,7 +69,7 @@ func (a *API) updateSwarm(w http.ResponseWriter, r *http.Request) error {
 		case spec.Name != "" && spec.Name != c.Spec.Name:
 			return badSpec("modification of cluster name is not allowed")
 		}
-		next, err := nextCluster(c, spec, rotate)
+		next, err := a.nextCluster(c, spec, rotate)
 		if err != nil {
 			return err
 		}
@@ -83,7 +90,7 @@ func rotations(r *http.Request) (f swarm.UpdateFlags, err error) {
 	return f, err
 }
 
-func nextCluster(c *store.Cluster, spec swarm.Spec, rotate swarm.UpdateFlags) (*store.Cluster, error) {
+func (a *API) nextCluster(c *store.Cluster, spec swarm.Spec, rotate swarm.UpdateFlags) (*store.Cluster, error) {
 	next := *c
 	next.Spec = mergeCluster(c.Spec, spec)
 	if err := checkCluster(&next.Spec); err != nil {
@@ -101,9 +108,9 @@ func nextCluster(c *store.Cluster, spec swarm.Spec, rotate swarm.UpdateFlags) (*
 	}
 	switch lock := next.Spec.EncryptionConfig.AutoLockManagers; {
 	case !lock:
-		next.UnlockKey = ""
-	case next.UnlockKey == "" || rotate.RotateManagerUnlockKey:
-		next.UnlockKey = identity.NewKey().Reveal()
+		next.UnlockKey = nil
+	case len(next.UnlockKey) == 0 || rotate.RotateManagerUnlockKey:
+		next.UnlockKey = a.SealUnlock(identity.NewKey().Reveal())
 	}
 	return &next, nil
 }

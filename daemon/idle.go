@@ -1,0 +1,91 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/swarm"
+
+	"orch/internal/identity"
+	"orch/manager/api"
+)
+
+// idle is a membership whose roles do not run: the manager is locked, or its state is
+// damaged. Containers run on; the API says what is wrong and takes what mends it.
+type idle struct {
+	m     *membership
+	state swarm.LocalNodeState
+	why   error // with state error
+}
+
+// rest makes the node idle and says so to clients.
+func (d *Daemon) rest(i *idle) {
+	d.idle = i
+	state := func() swarm.LocalNodeState { return i.state }
+	r := d.router(state, true)
+	api.Inactive(r, d, state, i.why, d.engineVersion(d.life))
+	d.addInfo(r, func() swarm.Info {
+		s := swarm.Info{NodeID: i.m.NodeID, NodeAddr: i.m.DataPathAddr, LocalNodeState: i.state}
+		if i.why != nil {
+			s.Error = i.why.Error()
+		}
+		return s
+	})
+	d.swap(r)
+}
+
+// Unlock lets a locked manager go on.
+func (d *Daemon) Unlock(ctx context.Context, r swarm.UnlockRequest) error {
+	d.change.Lock()
+	defer d.change.Unlock()
+	if d.idle == nil || d.idle.state != swarm.LocalNodeStateLocked {
+		return errNotLocked
+	}
+	key, err := identity.ParseUnlockKey(r.UnlockKey)
+	if err != nil {
+		return errWrongKey
+	}
+	m, c, err := d.files.load(&key)
+	switch {
+	case errors.Is(err, identity.ErrSealed):
+		return errWrongKey
+	case err != nil:
+		return err
+	}
+	n, err := d.start(ctx, m, c, nil)
+	if err != nil {
+		return err
+	}
+	d.enter(n)
+	d.log.Info("unlocked", "node", m.NodeID)
+	return nil
+}
+
+// leaveIdle takes a node out of its cluster whose roles do not run.
+func (d *Daemon) leaveIdle(ctx context.Context, force bool) error {
+	if !force {
+		if d.idle.state == swarm.LocalNodeStateLocked {
+			return errdefs.ErrUnavailable.WithMessage(api.Locked)
+		}
+		return errLastLeaves
+	}
+	if err := os.Remove(d.files.path(stateFile)); err != nil {
+		return fmt.Errorf("forget the node's state: %w", err)
+	}
+	m := d.idle.m
+	d.idle = nil
+	d.swap(d.outside)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
+	defer cancel()
+	n := &node{m: m}
+	err := d.prepareAgent(ctx, n, nil, swarm.TLSInfo{})
+	if err == nil {
+		err = n.agent.Leave(ctx)
+	}
+	err = errors.Join(err, d.files.remove())
+	d.log.Info("left the cluster", "cluster", m.ClusterID, "error", err)
+	return err
+}
