@@ -14,6 +14,7 @@ import (
 	"orch/manager"
 	"orch/manager/api"
 	"orch/worker"
+	"orch/worker/attach"
 	"orch/worker/engine/docker"
 	"orch/worker/network"
 )
@@ -29,6 +30,7 @@ type node struct {
 	agent   *worker.Agent
 	network *network.Network
 	conn    *bus.WorkerConn
+	keeper  *attach.Keeper
 	handler http.Handler
 	// also runs beside the worker: the manager, or what a worker alone needs.
 	also []func(context.Context) error
@@ -56,12 +58,18 @@ func (d *Daemon) startRoles(ctx context.Context, n *node, c *credentials, foundi
 			return fmt.Errorf("start the manager: %w", err)
 		}
 	} else {
-		n.handler = d.workerHandler(ctx, n)
 		n.also = append(n.also, func(ctx context.Context) error { return d.keepFresh(ctx, n.m, c) })
 	}
 	if err := d.startWorker(ctx, n, c); err != nil {
 		return fmt.Errorf("start the worker: %w", err)
 	}
+	if n.manager == nil {
+		n.handler = d.workerHandler(ctx, n)
+		return nil
+	}
+	var a *api.API
+	a, n.handler = d.managerHandler(ctx, n)
+	n.also = append(n.also, a.Run)
 	return nil
 }
 
@@ -79,9 +87,7 @@ func (d *Daemon) startManager(ctx context.Context, n *node, c *credentials, foun
 	if err != nil {
 		return err
 	}
-	var a *api.API
-	a, n.handler = d.managerHandler(ctx, n)
-	n.also = append(n.also, n.manager.Run, a.Run)
+	n.also = append(n.also, n.manager.Run)
 	return nil
 }
 
@@ -94,7 +100,11 @@ func (d *Daemon) startWorker(ctx context.Context, n *node, c *credentials) error
 	if n.conn, err = bus.DialWorker(ctx, dial); err != nil {
 		return err
 	}
-	return d.prepareAgent(ctx, n, n.conn, manager.TLSInfo(c.ca))
+	if err := d.prepareAgent(ctx, n, n.conn, manager.TLSInfo(c.ca)); err != nil {
+		return err
+	}
+	n.keeper = attach.New(attach.Config{Managers: n.conn, Network: n.network, Docker: d.docker, Log: d.cfg.Log})
+	return nil
 }
 
 // prepareAgent makes the node's worker without running it.
@@ -122,6 +132,7 @@ func (d *Daemon) supervise(life context.Context, n *node) {
 	for _, run := range append(n.also,
 		n.agent.Run,
 		n.network.Run,
+		n.keeper.Run,
 		func(ctx context.Context) error { return n.conn.ServeLogs(ctx, n.agent.Logs) },
 	) {
 		group.Go(func() error {

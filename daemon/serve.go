@@ -26,7 +26,9 @@ func (d *Daemon) outsideHandler(ctx context.Context) http.Handler {
 func (d *Daemon) workerHandler(ctx context.Context, n *node) http.Handler {
 	state := func() swarm.LocalNodeState { return swarm.LocalNodeStateActive }
 	r := d.router(state, false)
-	api.Inactive(r, d, state, nil, d.engineVersion(ctx))
+	version := d.engineVersion(ctx)
+	api.Inactive(r, d, state, nil, version)
+	(&attachments{keeper: n.keeper, through: d.through, newest: version}).register(r)
 	d.addInfo(r, func() swarm.Info {
 		s := swarm.Info{NodeID: n.m.NodeID, NodeAddr: n.m.DataPathAddr, LocalNodeState: swarm.LocalNodeStateActive}
 		for _, addr := range n.m.Admission {
@@ -48,13 +50,15 @@ func (d *Daemon) addInfo(r *mux.Router, place func() swarm.Info) {
 
 // managerHandler is the API of a manager, and the handler that serves it.
 func (d *Daemon) managerHandler(ctx context.Context, n *node) (*api.API, http.Handler) {
+	version := d.engineVersion(ctx)
 	a := api.New(api.Config{
 		Store: n.manager.Store(), Membership: d, Through: d.through, Logs: n.manager.Bus().Manager().Logs,
 		SealSecret: n.manager.SealSecret, SealAuth: n.manager.SealAuth, SealUnlock: n.manager.SealUnlock, OpenUnlock: n.manager.OpenUnlock,
-		NodeID: n.m.NodeID, APIVersion: d.engineVersion(ctx), Log: d.cfg.Log.With("component", "api"),
+		NodeID: n.m.NodeID, APIVersion: version, Log: d.cfg.Log.With("component", "api"),
 	})
 	r := d.router(func() swarm.LocalNodeState { return swarm.LocalNodeStateActive }, true)
 	a.Register(r)
+	(&attachments{keeper: n.keeper, through: d.through, newest: version}).register(r)
 	return a, r
 }
 

@@ -125,6 +125,7 @@ func (l *leader) pass(ctx context.Context, asks []ask, work *agenda) error {
 		for _, a := range asks {
 			a.fn(tx)
 		}
+		allocator.DropAttachments(tx, append(slices.Clone(work.changes), tx.Changes()...))
 		scheduler.Enforce(tx, append(slices.Clone(work.changes), tx.Changes()...))
 		concerned := append(slices.Collect(maps.Keys(work.now)), orchestrator.Affected(&tx.View, tx.Changes())...)
 		slices.Sort(concerned)

@@ -172,7 +172,9 @@ func (m *Manager) lead(ctx context.Context, leadership *jslog.Leadership) error 
 	group.Go(func() error { return loop.Run(ctx) })
 	group.Go(func() error { return d.Run(ctx) })
 	group.Go(func() error {
-		return workers.Serve(ctx, bus.Handlers{Session: d.Session, Beat: d.Beat, Report: d.Report})
+		return workers.Serve(ctx, bus.Handlers{
+			Session: d.Session, Beat: d.Beat, Report: d.Report, Attach: d.Attach, Attached: d.Attached,
+		})
 	})
 	if err := group.Wait(); err != nil && !errors.Is(err, store.ErrFenced) {
 		return err

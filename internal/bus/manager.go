@@ -25,6 +25,9 @@ type Handlers struct {
 	Session func(context.Context, Session) (Assignments, error)
 	Beat    func(context.Context, Beat) (Reply, error)
 	Report  func(context.Context, Report) (Reply, error)
+	// Attach gives a container of a node a place on a network, Attached hears which places are held.
+	Attach   func(context.Context, AttachRequest) (Attachment, error)
+	Attached func(context.Context, Attached) (Reply, error)
 }
 
 // ManagerConn is the managers' side of the bus towards the workers.
@@ -65,6 +68,12 @@ func (m *ManagerConn) Serve(ctx context.Context, h Handlers) error {
 		},
 		whatReport: func(ctx context.Context, msg *nats.Msg) ([]*nats.Msg, error) {
 			return handle(ctx, msg, func(r *Report) *string { return &r.Node }, h.Report)
+		},
+		whatAttach: func(ctx context.Context, msg *nats.Msg) ([]*nats.Msg, error) {
+			return handle(ctx, msg, func(r *AttachRequest) *string { return &r.Node }, h.Attach)
+		},
+		whatAttached: func(ctx context.Context, msg *nats.Msg) ([]*nats.Msg, error) {
+			return handle(ctx, msg, func(a *Attached) *string { return &a.Node }, h.Attached)
 		},
 	} {
 		// The closed handler runs after the last message has been passed on, so that

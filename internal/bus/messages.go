@@ -140,6 +140,8 @@ type Backend struct {
 	NodeID string
 	Slot   int               `json:",omitempty"`
 	Addrs  map[string]string `json:",omitempty"`
+	// Addrs6 are the IPv6 ones, on the networks that have them.
+	Addrs6 map[string]string `json:",omitempty"`
 }
 
 // Session is a worker's request for its full set.

@@ -40,13 +40,15 @@ const (
 	fromPrefix = "orch.from."
 	toPrefix   = "orch.to."
 
-	whatSession = "session"
-	whatBeat    = "beat"
-	whatReport  = "report"
-	whatAssign  = "assign"
-	whatLogs    = "logs"    // to: requests; from: logs.<stream>, the chunks
-	whatLogAck  = "logack"  // to: logack.<stream>, more chunks may be sent
-	whatLogStop = "logstop" // to: logstop.<stream>, nobody reads any more
+	whatSession  = "session"
+	whatBeat     = "beat"
+	whatReport   = "report"
+	whatAttach   = "attach"
+	whatAttached = "attached"
+	whatAssign   = "assign"
+	whatLogs     = "logs"    // to: requests; from: logs.<stream>, the chunks
+	whatLogAck   = "logack"  // to: logack.<stream>, more chunks may be sent
+	whatLogStop  = "logstop" // to: logstop.<stream>, nobody reads any more
 
 	anyNode = "*"
 )

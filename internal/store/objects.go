@@ -141,6 +141,8 @@ type Network struct {
 	// NextAddr is where the search for a free address goes on: an address that
 	// was given back rests until all others have had their turn.
 	NextAddr string `json:",omitempty"`
+	// NextAddr6 is the same for IPv6.
+	NextAddr6 string `json:",omitempty"`
 }
 
 // Secret is a secret; its Spec.Data is always empty.

@@ -2,14 +2,19 @@ package allocator
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
+	"slices"
 
 	"orch/internal/store"
 )
 
-var errNoAddress = errors.New("could not find an available IP")
+var (
+	errNoAddress = errors.New("could not find an available IP")
+	errTaken     = errors.New("Address already in use") //nolint:revive // Docker's words
+)
 
-// pool hands out the IPv4 addresses of one network.
+// pool hands out the addresses of one family of one network.
 type pool struct {
 	subnet netip.Prefix
 	within netip.Prefix // where addresses are taken from: the subnet or a part of it
@@ -18,15 +23,33 @@ type pool struct {
 	moved  bool
 }
 
-// pool is the network's pool; what is taken in it is what objects hold.
-func (a *allocation) pool(n *store.Network) *pool {
-	if p := a.pools[n.ID]; p != nil {
+// poolKey tells the pools of a network apart.
+type poolKey struct {
+	network string
+	six     bool
+}
+
+// pool is the network's IPv4 pool; what is taken in it is what objects hold.
+func (a *allocation) pool(n *store.Network) *pool { return a.poolOf(n, false) }
+
+// pool6 is the network's IPv6 pool, nil without IPv6.
+func (a *allocation) pool6(n *store.Network) *pool {
+	if p := a.poolOf(n, true); p.subnet.IsValid() {
+		return p
+	}
+	return nil
+}
+
+func (a *allocation) poolOf(n *store.Network, six bool) *pool {
+	key := poolKey{n.ID, six}
+	if p := a.pools[key]; p != nil {
 		return p
 	}
 	p := &pool{used: map[netip.Addr]bool{}}
+	a.pools[key] = p
 	for _, c := range n.IPAMOptions.Configs {
 		subnet, err := netip.ParsePrefix(c.Subnet)
-		if err != nil || !subnet.Addr().Is4() {
+		if err != nil || subnet.Addr().Is6() != six || p.subnet.IsValid() {
 			continue
 		}
 		p.subnet, p.within = subnet.Masked(), subnet.Masked()
@@ -34,15 +57,18 @@ func (a *allocation) pool(n *store.Network) *pool {
 			p.within = within.Masked()
 		}
 		p.take(c.Gateway)
-		break
+	}
+	if !p.subnet.IsValid() {
+		return p
 	}
 	p.used[p.subnet.Addr()], p.used[last(p.subnet)] = true, true // the network's and broadcast
 	a.takeHeld(p, n.ID)
 	p.next = p.within.Addr()
-	if next, err := netip.ParseAddr(n.NextAddr); err == nil && p.within.Contains(next) {
-		p.next = next
+	for _, at := range []string{n.NextAddr, n.NextAddr6} {
+		if next, err := netip.ParseAddr(at); err == nil && p.within.Contains(next) {
+			p.next = next
+		}
 	}
-	a.pools[n.ID] = p
 	return p
 }
 
@@ -103,8 +129,59 @@ func (p *pool) allocate() (netip.Prefix, error) {
 	return netip.Prefix{}, errNoAddress
 }
 
+// claim takes one address that was asked for.
+func (p *pool) claim(addr netip.Addr) (netip.Prefix, error) {
+	switch {
+	case !p.subnet.Contains(addr):
+		return netip.Prefix{}, fmt.Errorf("no configured subnet contains IP address %s", addr)
+	case p.used[addr]:
+		return netip.Prefix{}, errTaken
+	}
+	p.used[addr] = true
+	return netip.PrefixFrom(addr, p.subnet.Bits()), nil
+}
+
 func (p *pool) release(addr string) {
 	if prefix, err := netip.ParsePrefix(addr); err == nil {
 		delete(p.used, prefix.Addr())
+	}
+}
+
+// addresses are a task's on a network, one of each family: those asked for, or the next free ones.
+func (a *allocation) addresses(n *store.Network, asked ...netip.Addr) (all []string, err error) {
+	pools := []*pool{a.pool(n)}
+	if six := a.pool6(n); six != nil {
+		pools = append(pools, six)
+	}
+	taken := 0
+	for _, p := range pools {
+		var addr netip.Prefix
+		if i := slices.IndexFunc(asked, func(x netip.Addr) bool { return x.Is4() == p.subnet.Addr().Is4() }); i >= 0 {
+			addr, err = p.claim(asked[i])
+			taken++
+		} else {
+			addr, err = p.allocate()
+		}
+		if err != nil {
+			a.release(n.ID, all)
+			return nil, err
+		}
+		all = append(all, addr.String())
+	}
+	if taken < len(asked) {
+		a.release(n.ID, all)
+		return nil, fmt.Errorf("no configured subnet contains IP address %s", asked[len(asked)-1])
+	}
+	return all, nil
+}
+
+// release frees addresses that were taken in this run.
+func (a *allocation) release(network string, addrs []string) {
+	for _, addr := range addrs {
+		for _, six := range []bool{false, true} {
+			if p := a.pools[poolKey{network, six}]; p != nil {
+				p.release(addr)
+			}
+		}
 	}
 }

@@ -51,21 +51,28 @@ func AttachNodes(tx *store.Tx) {
 // allocation is one run of the allocator.
 type allocation struct {
 	tx      *store.Tx
-	pools   map[string]*pool // by network ID, read when first needed
-	ingress *store.Network   // or nil
+	pools   map[poolKey]*pool // read when first needed
+	ingress *store.Network    // or nil
 }
 
 func begin(tx *store.Tx) *allocation {
-	return &allocation{tx: tx, pools: map[string]*pool{}, ingress: Ingress(&tx.View)}
+	return &allocation{tx: tx, pools: map[poolKey]*pool{}, ingress: Ingress(&tx.View)}
 }
 
 // end remembers where the search for addresses goes on.
 func (a *allocation) end() {
-	for _, id := range slices.Sorted(maps.Keys(a.pools)) {
-		n := a.tx.Network(id)
-		if next := a.pools[id].next.String(); a.pools[id].moved && n.NextAddr != next {
-			c := *n
-			c.NextAddr = next
+	for key, p := range a.pools {
+		n := a.tx.Network(key.network)
+		if n == nil || !p.moved {
+			continue
+		}
+		c := *n
+		if key.six {
+			c.NextAddr6 = p.next.String()
+		} else {
+			c.NextAddr = p.next.String()
+		}
+		if c.NextAddr != n.NextAddr || c.NextAddr6 != n.NextAddr6 {
 			a.tx.Put(&c)
 		}
 	}

@@ -2,6 +2,7 @@ package allocator
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"errors"
 	"maps"
 	"net/netip"
@@ -110,7 +111,14 @@ func (a *allocation) ipam(n *store.Network) ([]swarm.IPAMConfig, bool) {
 			}
 		}
 	}
-	if slices.ContainsFunc(configs, func(c swarm.IPAMConfig) bool { return !strings.Contains(c.Subnet, ":") }) {
+	isV6 := func(c swarm.IPAMConfig) bool { return strings.Contains(c.Subnet, ":") }
+	if n.Spec.IPv6Enabled && !slices.ContainsFunc(configs, isV6) {
+		subnet := freeSubnet6(&a.tx.View)
+		configs = append(configs, swarm.IPAMConfig{Subnet: subnet.String(), Gateway: subnet.Addr().Next().String()})
+	}
+	// The IPv4 subnet comes first, as clients expect.
+	if i := slices.IndexFunc(configs, func(c swarm.IPAMConfig) bool { return !isV6(c) }); i >= 0 {
+		configs[0], configs[i] = configs[i], configs[0]
 		return configs, true
 	}
 	subnet, ok := freeSubnet(&a.tx.View)
@@ -158,6 +166,26 @@ func freeSubnet(v *store.View) (netip.Prefix, bool) {
 		}
 	}
 	return netip.Prefix{}, false
+}
+
+// freeSubnet6 is a /64 of the cluster's own unique local prefix (RFC 4193), which is made from its ID: two clusters
+// whose networks meet do not overlap.
+func freeSubnet6(v *store.View) netip.Prefix {
+	id := ""
+	if c := v.Cluster(); c != nil {
+		id = c.ID
+	}
+	sum := sha256.Sum256([]byte("orch networks of " + id))
+	b := [16]byte{0: 0xfd}
+	copy(b[1:6], sum[:])
+	taken := takenSubnets(v)
+	for n := range 1 << 16 {
+		b[6], b[7] = byte(n>>8), byte(n)
+		if subnet := netip.PrefixFrom(netip.AddrFrom16(b), 64); !slices.ContainsFunc(taken, subnet.Overlaps) {
+			return subnet
+		}
+	}
+	return netip.PrefixFrom(netip.AddrFrom16(b), 64) // 65,536 networks are more than there are identifiers for in practice
 }
 
 func firstFree(pool netip.Prefix, at netip.Addr, bits int, taken []netip.Prefix) (netip.Prefix, bool) {

@@ -37,12 +37,12 @@ func (a *allocation) taskAttachments(t *store.Task, failed error) (all []swarm.N
 	for _, n := range networks {
 		at := swarm.NetworkAttachment{Network: n.Network}
 		if Managed(n) {
-			addr, err := a.pool(n).allocate()
+			addrs, err := a.addresses(n)
 			if err != nil {
 				a.giveBack(all)
 				return nil, fmt.Errorf("failed to allocate network IP for task %s network %s: %w", t.ID, n.ID, err)
 			}
-			at.Addresses = []string{addr.String()}
+			at.Addresses = addrs
 		}
 		all = append(all, at)
 	}
@@ -52,9 +52,7 @@ func (a *allocation) taskAttachments(t *store.Task, failed error) (all []swarm.N
 // giveBack frees the addresses of a task that could not have all of them.
 func (a *allocation) giveBack(attachments []swarm.NetworkAttachment) {
 	for _, at := range attachments {
-		for _, addr := range at.Addresses {
-			a.pools[at.Network.ID].release(addr)
-		}
+		a.release(at.Network.ID, at.Addresses)
 	}
 }
 

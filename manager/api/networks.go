@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 
 	"github.com/containerd/errdefs"
@@ -117,7 +118,22 @@ func (a *API) inspectNetwork(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return encode(w, http.StatusOK, inspected(n))
+	i := inspected(n)
+	i.Containers = a.containersOn(r, n)
+	return encode(w, http.StatusOK, i)
+}
+
+// containersOn are those of this node, as Swarm shows them: the bridge that carries the network knows.
+func (a *API) containersOn(r *http.Request, n *store.Network) map[string]network.EndpointResource {
+	there := r.Clone(r.Context())
+	there.Method, there.Body, there.ContentLength = http.MethodGet, http.NoBody, 0
+	there.URL = &url.URL{Path: "/networks/" + n.Spec.Name, RawPath: "/networks/" + url.PathEscape(n.Spec.Name)}
+	local := ask(a.Through, there)
+	var i network.Inspect
+	if local.status != http.StatusOK || json.Unmarshal(local.body.Bytes(), &i) != nil || i.Labels[bridgeLabel] != n.ID {
+		return nil // the network is not on this node
+	}
+	return i.Containers
 }
 
 func (a *API) createNetwork(w http.ResponseWriter, r *http.Request) error {
@@ -185,7 +201,7 @@ func checkNetwork(v *store.View, spec *swarm.NetworkSpec) error {
 			return remote(errdefs.ErrAlreadyExists, "ingress network (%s) is already present", have.ID)
 		}
 	}
-	if err := allocator.SubnetConflict(v, spec); err != nil {
+	if err := allocator.CheckNetwork(v, spec); err != nil {
 		return badSpec("%v", err)
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/docker/docker/api/types/swarm"
 
@@ -56,9 +57,27 @@ func resolved(tx *store.Tx, targets []swarm.NetworkAttachmentConfig) ([]swarm.Ne
 		if n.Spec.Ingress {
 			return nil, badSpec("Service cannot be explicitly attached to the ingress network %q", n.Spec.Name)
 		}
+		for _, alias := range t.Aliases {
+			if err := checkAlias(alias); err != nil {
+				return nil, err
+			}
+		}
 		targets[i].Target = n.ID
 	}
 	return targets, nil
+}
+
+// checkAlias refuses names that nobody can look up (RFC 1035, 2.3.4). Swarm takes them, and they never answer.
+func checkAlias(alias string) error {
+	if len(alias) > 253 || strings.ContainsFunc(alias, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
+		return badSpec("network alias %q cannot be looked up: a name has at most 253 characters, and no spaces", alias)
+	}
+	for label := range strings.SplitSeq(alias, ".") {
+		if label == "" || len(label) > 63 {
+			return badSpec("network alias %q cannot be looked up: between dots there must be 1 to 63 characters", alias)
+		}
+	}
+	return nil
 }
 
 // predefine makes the object by which services refer to a network of the engines.

@@ -9,6 +9,7 @@ import (
 
 	"orch/internal/bus"
 	"orch/internal/store"
+	"orch/manager/allocator"
 )
 
 // set is what one node is to have, by resource. Values are those of
@@ -40,7 +41,9 @@ func (w *world) assigned(node string, held func(task string) bool) set {
 		if held(t.ID) {
 			desired = swarm.TaskStateRunning
 		}
-		out[bus.Resource{Kind: bus.KindTask, ID: t.ID}] = taskSent{t.ID, desired}
+		if !allocator.Attachment(t) { // its container is not the agent's
+			out[bus.Resource{Kind: bus.KindTask, ID: t.ID}] = taskSent{t.ID, desired}
+		}
 		if !live(t) {
 			continue
 		}
@@ -121,12 +124,10 @@ func (w *world) network(id, node string) *bus.Network {
 	}
 	if d := n.Spec.DriverConfiguration; d != nil {
 		out.Options = d.Options
-		_, out.Encrypted = d.Options["encrypted"]
-		out.MTU, _ = strconv.Atoi(d.Options["com.docker.network.driver.mtu"])
+		out.Encrypted = allocator.Encrypted(&n.Spec)
+		out.MTU, _ = strconv.Atoi(d.Options[allocator.MTUOption])
 	}
-	if vni, err := strconv.ParseUint(n.DriverState.Options[vniOption], 10, 32); err == nil {
-		out.VNI = uint32(vni)
-	}
+	out.VNI = allocator.VXLAN(n)
 	for _, other := range w.view.Nodes(store.All()) {
 		if other.ID != node && w.onNet[id][other.ID] > 0 && other.NetworkAddrs[id] != "" {
 			out.Peers = append(out.Peers, bus.Peer{NodeID: other.ID, Underlay: other.Status.Addr, NodeIP: other.NetworkAddrs[id]})
@@ -134,9 +135,6 @@ func (w *world) network(id, node string) *bus.Network {
 	}
 	return out
 }
-
-// vniOption is where Swarm shows an overlay's VXLAN id.
-const vniOption = "com.docker.network.driver.overlay.vxlanid_list"
 
 // difference is what a node that has old must be told to have now.
 func difference(old, now set) (changed, removed []bus.Resource) {

@@ -15,6 +15,7 @@ import (
 
 	"orch/internal/bus"
 	"orch/internal/store"
+	"orch/manager/allocator"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -137,7 +138,7 @@ func network() *store.Network {
 	n := &store.Network{}
 	n.ID, n.Spec.Name = net1, "front"
 	n.IPAMOptions = &swarm.IPAMOptions{Configs: []swarm.IPAMConfig{{Subnet: "10.0.1.0/24", Gateway: "10.0.1.1"}}}
-	n.DriverState.Options = map[string]string{vniOption: "4097"}
+	n.DriverState.Options = map[string]string{allocator.VXLANOption: "4097"}
 	return n
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"orch/internal/bus"
 	"orch/internal/store"
+	"orch/manager/allocator"
 )
 
 // confirmWithin bounds how long a task's stop waits for nodes to confirm that it
@@ -31,7 +32,7 @@ func (d *Dispatcher) hold(changes []store.Change) {
 			delete(d.holds, c.ID()) // over already: nothing to wait for
 			continue
 		}
-		if inRotation(old) && !inRotation(now) && len(now.NetworksAttachments) > 0 && d.holds[now.ID] == nil {
+		if inRotation(old) && !inRotation(now) && !allocator.Attachment(now) && len(now.NetworksAttachments) > 0 && d.holds[now.ID] == nil {
 			d.holds[now.ID] = &hold{service: now.ServiceID, node: now.NodeID, until: time.Now().Add(confirmWithin), waits: map[string]uint64{}}
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"orch/internal/bus"
 	"orch/internal/store"
+	"orch/manager/allocator"
 )
 
 // world is what workers need to know about the cluster, derived from a view and
@@ -26,7 +27,7 @@ func newWorld(v *store.View) *world {
 	w := &world{view: v, services: map[string]*bus.Service{}, onNet: map[string]map[string]int{}}
 	for _, t := range v.Tasks(store.All()) {
 		w.count(t, 1)
-		w.services[t.ServiceID] = nil
+		w.services[groupOf(t)] = nil
 	}
 	for _, s := range v.Services(store.All()) {
 		w.services[s.ID] = nil
@@ -76,7 +77,7 @@ func (w *world) updateTask(c store.Change, services map[string]bool, t *touched)
 			continue
 		}
 		task := side.o.(*store.Task)
-		services[task.ServiceID] = true
+		services[groupOf(task)] = true
 		if task.NodeID != "" {
 			t.nodes[task.NodeID] = true
 		}
@@ -153,12 +154,15 @@ func inRotation(t *store.Task) bool {
 // endpoints is where a service's names, VIPs and ports lead, nil if nowhere. A
 // service that is gone keeps its tasks' addresses until they have ended.
 func endpoints(v *store.View, id string) *bus.Service {
+	if t := v.Task(id); t != nil && allocator.Attachment(t) {
+		return attached(t)
+	}
 	out := &bus.Service{ID: id}
 	for _, t := range v.Tasks(store.OfService(id)) {
 		if !live(t) || len(t.NetworksAttachments) == 0 {
 			continue
 		}
-		b := bus.Backend{TaskID: t.ID, NodeID: t.NodeID, Slot: t.Slot, Addrs: addresses(t)}
+		b := backend(t)
 		out.Tasks = append(out.Tasks, b)
 		if inRotation(t) {
 			out.Backends = append(out.Backends, b)
@@ -175,6 +179,29 @@ func endpoints(v *store.View, id string) *bus.Service {
 	describe(out, s)
 	if len(out.VIPs) == 0 && len(out.Tasks) == 0 && len(out.Ports) == 0 {
 		return nil
+	}
+	return out
+}
+
+// groupOf is what a task's names and addresses are sent as part of: its service, or itself if it has none.
+func groupOf(t *store.Task) string {
+	if allocator.Attachment(t) {
+		return t.ID
+	}
+	return t.ServiceID
+}
+
+// attached is a container that is no task, as a service of one: others find it by its name and aliases while it runs.
+func attached(t *store.Task) *bus.Service {
+	b := backend(t)
+	out := &bus.Service{ID: t.ID, Name: t.ServiceName, Mode: swarm.ResolutionModeDNSRR, Tasks: []bus.Backend{b}}
+	for _, n := range t.Spec.Networks {
+		if len(n.Aliases) > 0 {
+			out.Aliases = put(out.Aliases, n.Target, n.Aliases)
+		}
+	}
+	if inRotation(t) {
+		out.Backends = out.Tasks
 	}
 	return out
 }
@@ -220,17 +247,21 @@ func put[V any](m map[string]V, k string, v V) map[string]V {
 	return m
 }
 
-func addresses(t *store.Task) map[string]string {
-	out := map[string]string{}
+// backend is a task as others meet it.
+func backend(t *store.Task) bus.Backend {
+	b := bus.Backend{TaskID: t.ID, NodeID: t.NodeID, Slot: t.Slot, Addrs: map[string]string{}}
 	for _, a := range t.NetworksAttachments {
-		if len(a.Addresses) == 0 {
-			continue
-		}
-		if p, err := netip.ParsePrefix(a.Addresses[0]); err == nil {
-			out[a.Network.ID] = p.Addr().String()
+		for _, addr := range a.Addresses {
+			switch p, err := netip.ParsePrefix(addr); {
+			case err != nil:
+			case p.Addr().Is4():
+				b.Addrs[a.Network.ID] = p.Addr().String()
+			default:
+				b.Addrs6 = put(b.Addrs6, a.Network.ID, p.Addr().String())
+			}
 		}
 	}
-	return out
+	return b
 }
 
 // reach is the networks on which a service can be met.

@@ -83,8 +83,6 @@ func (n *Network) supports(w bus.Network) error {
 	switch {
 	case w.Encrypted:
 		return errors.New("node cannot encrypt the traffic of overlay networks")
-	case w.Subnet6 != "":
-		return errors.New("node cannot do IPv6 on overlay networks")
 	case len(w.Peers) > 0 && n.can.Overlay() != nil:
 		return fmt.Errorf("no overlay support: %w", n.can.Overlay())
 	case w.MTU != 0 && (w.MTU < 576 || w.MTU > 65535):
@@ -170,6 +168,11 @@ func (n *Network) options(ctx context.Context, w bus.Network) network.CreateOpti
 		Options: map[string]string{
 			optionBridge: overlay.Bridge(w.VNI), optionMTU: strconv.Itoa(n.mtu(w)),
 		},
+	}
+	if w.Subnet6 != "" {
+		o.EnableIPv6 = new(bool)
+		*o.EnableIPv6 = true
+		o.IPAM.Config = append(o.IPAM.Config, network.IPAMConfig{Subnet: w.Subnet6, Gateway: w.Gateway6})
 	}
 	for k, v := range w.Labels {
 		if _, own := o.Labels[k]; !own {
@@ -271,6 +274,19 @@ func (n *Network) mine(ctx context.Context) ([]network.Summary, error) {
 		return nil, fmt.Errorf("list the engine's networks: %w", err)
 	}
 	return mine, nil
+}
+
+// Mine are the cluster's IDs of the networks that this daemon has on the engine, by the engine's IDs and by name.
+func (n *Network) Mine(ctx context.Context) (map[string]string, error) {
+	mine, err := n.mine(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]string{}
+	for _, d := range mine {
+		out[d.ID], out[d.Name] = d.Labels[idLabel], d.Labels[idLabel]
+	}
+	return out, nil
 }
 
 func (n *Network) adopt(w bus.Network, docker string) {

@@ -1,10 +1,12 @@
 package dns
 
 import (
+	"encoding/hex"
 	"net"
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -98,9 +100,13 @@ func host(a net.Addr) netip.Addr {
 	return at.Addr().Unmap()
 }
 
-// fromReverse reads d.c.b.a.in-addr.arpa.
+// fromReverse reads d.c.b.a.in-addr.arpa. and the 32 digits of an ip6.arpa. name.
 func fromReverse(name string) (netip.Addr, bool) {
-	digits, ok := strings.CutSuffix(strings.ToLower(name), ".in-addr.arpa.")
+	name = strings.ToLower(name)
+	if digits, ok := strings.CutSuffix(name, ".ip6.arpa."); ok {
+		return from6(strings.Split(digits, "."))
+	}
+	digits, ok := strings.CutSuffix(name, ".in-addr.arpa.")
 	if !ok {
 		return netip.Addr{}, false
 	}
@@ -108,4 +114,43 @@ func fromReverse(name string) (netip.Addr, bool) {
 	slices.Reverse(parts)
 	a, err := netip.ParseAddr(strings.Join(parts, "."))
 	return a, err == nil && a.Is4()
+}
+
+func from6(nibbles []string) (netip.Addr, bool) {
+	if len(nibbles) != 32 {
+		return netip.Addr{}, false
+	}
+	slices.Reverse(nibbles)
+	b, err := hex.DecodeString(strings.Join(nibbles, ""))
+	if err != nil || len(b) != 16 {
+		return netip.Addr{}, false
+	}
+	a := netip.AddrFrom16([16]byte(b))
+	return a, !a.Is4In6()
+}
+
+// plain is a question's name as it is written in a compose file: without the final dot, and without the escapes by which the
+// library shows bytes that are no letters, digits or hyphens (RFC 1035, 5.1). Names may be in UTF-8.
+func plain(name string) string {
+	name = strings.TrimSuffix(name, ".")
+	if !strings.Contains(name, `\`) {
+		return name
+	}
+	var out strings.Builder
+	for i := 0; i < len(name); i++ {
+		if name[i] != '\\' || i+1 == len(name) {
+			out.WriteByte(name[i])
+			continue
+		}
+		if i+3 < len(name) {
+			if n, err := strconv.ParseUint(name[i+1:i+4], 10, 8); err == nil {
+				out.WriteByte(byte(n))
+				i += 3
+				continue
+			}
+		}
+		i++
+		out.WriteByte(name[i])
+	}
+	return out.String()
 }

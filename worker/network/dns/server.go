@@ -151,7 +151,7 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	if kind == dns.TypePTR && s.pointer(w, q, z, name, networks) {
 		return
 	}
-	if a := z.resolve(name[:len(name)-1], networks); a.found {
+	if a := z.resolve(plain(name), networks); a.found {
 		s.answer(w, q, kind, a, source)
 		return
 	}
@@ -189,6 +189,13 @@ func (s *Server) answer(w dns.ResponseWriter, q *dns.Msg, kind uint16, a answer,
 	m := new(dns.Msg)
 	m.SetReply(q)
 	m.RecursionAvailable = true
+	if kind == dns.TypeAAAA || kind == dns.TypeANY {
+		for _, i := range rand.Perm(len(a.six)) {
+			m.Answer = append(m.Answer, &dns.AAAA{
+				Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeAAAA, Class: dns.ClassINET}, AAAA: a.six[i].AsSlice(),
+			})
+		}
+	}
 	if kind == dns.TypeA || kind == dns.TypeANY {
 		addrs := a.addrs
 		if a.vip.IsValid() && s.await(source) {

@@ -25,15 +25,18 @@ type Zone struct {
 type network struct {
 	id, name string
 	subnet   netip.Prefix
+	subnet6  netip.Prefix // invalid without IPv6
 	gateway  netip.Addr
 	internal bool
 	services map[string]*entry // by name and alias, in lower case
-	tasks    map[string]netip.Addr
+	tasks    map[string]*entry
 }
 
 type entry struct {
 	vip      netip.Addr // invalid for dnsrr
 	backends []netip.Addr
+	// backends6 are the backends by IPv6. A service has no address of its own there: AAAA is always its tasks.
+	backends6 []netip.Addr
 }
 
 // NewZone is the zone of a state. Without service addresses every service resolves to its tasks.
@@ -41,10 +44,11 @@ func NewZone(networks []bus.Network, services []bus.Service, addresses bool) *Zo
 	z := &Zone{reverse: map[netip.Addr]string{}}
 	for _, n := range networks {
 		net := network{
-			id: n.ID, name: strings.ToLower(n.Name), internal: n.Internal, services: map[string]*entry{}, tasks: map[string]netip.Addr{},
+			id: n.ID, name: strings.ToLower(n.Name), internal: n.Internal, services: map[string]*entry{}, tasks: map[string]*entry{},
 		}
 		net.subnet, _ = netip.ParsePrefix(n.Subnet)
 		net.gateway, _ = netip.ParseAddr(n.Gateway)
+		net.subnet6, _ = netip.ParsePrefix(n.Subnet6)
 		for _, s := range services {
 			z.add(&net, s, addresses)
 		}
@@ -54,7 +58,7 @@ func NewZone(networks []bus.Network, services []bus.Service, addresses bool) *Zo
 }
 
 func (z *Zone) add(n *network, s bus.Service, addresses bool) {
-	e := &entry{backends: vip.Addrs(n.id, s.Backends)}
+	e := &entry{backends: vip.Addrs(n.id, s.Backends), backends6: addrs6(n.id, s.Backends)}
 	if a, err := netip.ParseAddr(s.VIPs[n.id]); err == nil && addresses && s.Mode != swarm.ResolutionModeDNSRR {
 		e.vip = a
 		z.reverse[a] = s.Name + "." + n.name
@@ -72,8 +76,13 @@ func (z *Zone) add(n *network, s bus.Service, addresses bool) {
 			continue
 		}
 		name := taskName(s.Name, t)
-		n.tasks[strings.ToLower(name)] = a
+		own := &entry{backends: []netip.Addr{a}}
 		z.reverse[a] = name + "." + n.name
+		if six, err := netip.ParseAddr(t.Addrs6[n.id]); err == nil {
+			own.backends6 = []netip.Addr{six}
+			z.reverse[six] = name + "." + n.name
+		}
+		n.tasks[strings.ToLower(name)] = own
 	}
 }
 
@@ -84,7 +93,18 @@ func (n *network) alias(name string, e *entry) {
 		n.services[name] = e
 		return
 	}
-	n.services[name] = &entry{backends: append(slices.Clone(had.backends), e.backends...)}
+	n.services[name] = &entry{backends: slices.Concat(had.backends, e.backends), backends6: slices.Concat(had.backends6, e.backends6)}
+}
+
+// addrs6 are the backends' IPv6 addresses on a network, in order.
+func addrs6(network string, backends []bus.Backend) (out []netip.Addr) {
+	for _, b := range backends {
+		if a, err := netip.ParseAddr(b.Addrs6[network]); err == nil {
+			out = append(out, a)
+		}
+	}
+	slices.SortFunc(out, netip.Addr.Compare)
+	return slices.Compact(out)
 }
 
 func on(id string, s bus.Service) bool {
@@ -104,6 +124,7 @@ type answer struct {
 	found bool
 	vip   netip.Addr
 	addrs []netip.Addr // the backends, or the task itself
+	six   []netip.Addr // the same by IPv6
 }
 
 // resolve finds a name (without its final dot) on the given networks; qualified names may end in a network's name.
@@ -128,15 +149,15 @@ func (z *Zone) resolve(name string, networks []string) answer {
 
 func (n *network) resolve(name string) answer {
 	if e, ok := n.services[name]; ok {
-		return answer{found: true, vip: e.vip, addrs: e.backends}
+		return answer{found: true, vip: e.vip, addrs: e.backends, six: e.backends6}
 	}
 	if service, ok := strings.CutPrefix(name, "tasks."); ok {
 		if e, ok := n.services[service]; ok {
-			return answer{found: true, addrs: e.backends}
+			return answer{found: true, addrs: e.backends, six: e.backends6}
 		}
 	}
-	if a, ok := n.tasks[name]; ok {
-		return answer{found: true, addrs: []netip.Addr{a}}
+	if e, ok := n.tasks[name]; ok {
+		return answer{found: true, addrs: e.backends, six: e.backends6}
 	}
 	return answer{}
 }
@@ -144,7 +165,7 @@ func (n *network) resolve(name string) answer {
 // at is the network that an address is on.
 func (z *Zone) at(a netip.Addr) *network {
 	for i := range z.networks {
-		if z.networks[i].subnet.Contains(a) {
+		if z.networks[i].subnet.Contains(a) || z.networks[i].subnet6.Contains(a) {
 			return &z.networks[i]
 		}
 	}

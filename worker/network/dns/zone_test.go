@@ -2,10 +2,13 @@ package dns
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 
+	"github.com/docker/docker/api/types/swarm"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/miekg/dns"
 
 	"orch/internal/bus"
 )
@@ -54,8 +57,34 @@ func TestResolve(t *testing.T) {
 func FuzzFromReverse(f *testing.F) {
 	f.Add("4.3.2.1.in-addr.arpa.")
 	f.Fuzz(func(t *testing.T, name string) {
-		if a, ok := fromReverse(name); ok && !a.Is4() {
+		if a, ok := fromReverse(name); ok && (!a.IsValid() || a.Is4In6()) {
 			t.Errorf("%q: %s", name, a)
 		}
+		plain(name) // it must not fail, whatever is asked
 	})
+}
+
+// Names are compared as they are written in a compose file, whatever bytes they have.
+func TestOddNames(t *testing.T) {
+	z := NewZone([]bus.Network{{ID: "n1", Name: "back_end", Subnet: "10.0.1.0/24", Subnet6: "fd00::/64"}}, []bus.Service{{
+		Name: "my_web", Mode: swarm.ResolutionModeDNSRR, Aliases: map[string][]string{"n1": {"_sip.web", "büro", "a-", "x.y.z"}},
+		Backends: []bus.Backend{{TaskID: "a", Slot: 1, Addrs: map[string]string{"n1": "10.0.1.3"}, Addrs6: map[string]string{"n1": "fd00::3"}}},
+	}}, true)
+	for _, name := range []string{"my_web", "MY_WEB.back_end", "_sip.web", "büro", "a-", "x.y.z"} {
+		wire := make([]byte, 300)
+		if _, err := dns.PackDomainName(dns.Fqdn(name), wire, 0, nil, false); err != nil {
+			t.Fatal(err)
+		}
+		asked, _, err := dns.UnpackDomainName(wire, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := z.resolve(plain(asked), []string{"n1"})
+		if !got.found || len(got.addrs) != 1 || len(got.six) != 1 || got.six[0] != netip.MustParseAddr("fd00::3") {
+			t.Errorf("%s (asked for as %s): %+v", name, asked, got)
+		}
+	}
+	if got, ok := fromReverse("3." + strings.Repeat("0.", 29) + "d.f.ip6.arpa."); !ok || got != netip.MustParseAddr("fd00::3") {
+		t.Errorf("reverse name of fd00::3: %s", got)
+	}
 }

@@ -23,6 +23,10 @@ func (a *applier) entries() error {
 		} {
 			want[key(n)] = n
 		}
+		if r.Addr6.IsValid() { // neighbour suppression answers solicitations from it, too
+			n := netlink.Neigh{LinkIndex: br, Family: unix.AF_INET6, State: netlink.NUD_PERMANENT, HardwareAddr: hw, IP: r.Addr6.AsSlice()}
+			want[key(n)] = n
+		}
 	}
 	have, err := a.have()
 	if err != nil {
@@ -64,13 +68,15 @@ func (a *applier) have() (map[string]netlink.Neigh, error) {
 		n.Family = unix.AF_BRIDGE
 		out[key(n)] = n
 	}
-	neighbours, err := netlink.NeighList(br, unix.AF_INET)
-	if err != nil {
-		return nil, fmt.Errorf("list neighbours: %w", err)
-	}
-	for _, n := range neighbours {
-		if n.State == netlink.NUD_PERMANENT {
-			out[key(n)] = n
+	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+		neighbours, err := netlink.NeighList(br, family)
+		if err != nil {
+			return nil, fmt.Errorf("list neighbours: %w", err)
+		}
+		for _, n := range neighbours {
+			if n.State == netlink.NUD_PERMANENT {
+				out[key(n)] = n
+			}
 		}
 	}
 	return out, nil

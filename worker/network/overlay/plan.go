@@ -46,8 +46,9 @@ type Plan struct {
 
 // Remote is one address on another node.
 type Remote struct {
-	Addr netip.Addr
-	Node netip.Addr // its underlay
+	Addr  netip.Addr
+	Addr6 netip.Addr // invalid without IPv6
+	Node  netip.Addr // its underlay
 }
 
 // New plans a network.
@@ -72,14 +73,15 @@ func New(n bus.Network, services []bus.Service, underlay string, port int) (Plan
 		}
 		nodes[peer.NodeID] = at
 		if a, err := netip.ParseAddr(peer.NodeIP); err == nil {
-			p.Remotes = append(p.Remotes, Remote{a, at})
+			p.Remotes = append(p.Remotes, Remote{Addr: a, Node: at})
 		}
 	}
 	for _, s := range services {
 		for _, t := range s.Tasks {
 			at, remote := nodes[t.NodeID]
 			if a, err := netip.ParseAddr(t.Addrs[n.ID]); err == nil && remote && a.Is4() {
-				p.Remotes = append(p.Remotes, Remote{a, at})
+				six, _ := netip.ParseAddr(t.Addrs6[n.ID])
+				p.Remotes = append(p.Remotes, Remote{Addr: a, Addr6: six, Node: at})
 			}
 		}
 	}

@@ -19,13 +19,17 @@ func TestNew(t *testing.T) {
 	task := func(node, a string) bus.Backend {
 		return bus.Backend{NodeID: node, Addrs: map[string]string{"n": a}}
 	}
-	services := []bus.Service{{Tasks: []bus.Backend{task("a", "10.0.1.4"), task("b", "10.0.1.5"), task("gone", "10.0.1.6")}}}
+	with6 := func(b bus.Backend, a string) bus.Backend {
+		b.Addrs6 = map[string]string{"n": a}
+		return b
+	}
+	services := []bus.Service{{Tasks: []bus.Backend{task("a", "10.0.1.4"), with6(task("b", "10.0.1.5"), "fd00::5"), task("gone", "10.0.1.6")}}}
 	got, err := New(n, services, "192.0.2.1", 4789)
 	if err != nil {
 		t.Fatal(err)
 	}
 	at := netip.MustParseAddr
-	want := []Remote{{at("10.0.1.3"), at("192.0.2.2")}, {at("10.0.1.5"), at("192.0.2.2")}}
+	want := []Remote{{Addr: at("10.0.1.3"), Node: at("192.0.2.2")}, {Addr: at("10.0.1.5"), Addr6: at("fd00::5"), Node: at("192.0.2.2")}}
 	if d := cmp.Diff(want, got.Remotes, cmpopts.EquateComparable(netip.Addr{})); d != "" {
 		t.Error(d)
 	}
