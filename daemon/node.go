@@ -134,6 +134,7 @@ func (d *Daemon) supervise(life context.Context, n *node) {
 		n.network.Run,
 		n.keeper.Run,
 		func(ctx context.Context) error { return n.conn.ServeLogs(ctx, n.agent.Logs) },
+		func(ctx context.Context) error { return d.serveNode(ctx, n) },
 	) {
 		group.Go(func() error {
 			if err := run(ctx); err != nil && ctx.Err() == nil {

@@ -57,6 +57,7 @@ func (d *Daemon) managerHandler(ctx context.Context, n *node) (*api.API, http.Ha
 		NodeID: n.m.NodeID, APIVersion: version, Log: d.cfg.Log.With("component", "api"),
 	})
 	r := d.router(func() swarm.LocalNodeState { return swarm.LocalNodeStateActive }, true)
+	d.elsewhereOf(n).register(r)
 	a.Register(r)
 	(&attachments{keeper: n.keeper, through: d.through, newest: version}).register(r)
 	return a, r

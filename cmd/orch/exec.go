@@ -7,13 +7,11 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"slices"
 	"syscall"
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/container"
-	"github.com/docker/docker/api/types/swarm"
 	"github.com/docker/docker/client"
 	"github.com/docker/docker/pkg/stdcopy"
 	"github.com/spf13/cobra"
@@ -22,7 +20,7 @@ import (
 
 func (a *app) execCmd() *cobra.Command {
 	var o container.ExecOptions
-	cmd := &cobra.Command{Use: "exec SERVICE[.SLOT] COMMAND [ARG...]", Short: "Run a command in a task's container", Args: cobra.MinimumNArgs(2), ValidArgsFunction: a.completeServices}
+	cmd := &cobra.Command{Use: "exec SERVICE[.SLOT] COMMAND [ARG...]", Short: "Run a command in a task's container, on any node", Args: cobra.MinimumNArgs(2), ValidArgsFunction: a.completeServices}
 	cmd.Flags().SetInterspersed(false)
 	cmd.Flags().BoolVarP(&o.AttachStdin, "interactive", "i", false, "pass standard input on")
 	cmd.Flags().BoolVarP(&o.Tty, "tty", "t", false, "give the command a terminal")
@@ -48,27 +46,13 @@ func (a *app) execCmd() *cobra.Command {
 	return cmd
 }
 
-// runningContainer is the container of the first running task that ref can mean; one on this machine before others.
+// runningContainer is the container of the first running task that ref can mean. orch passes calls on to the task's node; of a Docker
+// Swarm only the containers of the engine's own machine can be reached.
 func runningContainer(ctx context.Context, cli *client.Client, ref string) (string, error) {
-	n, err := readNames(ctx, cli)
+	tasks, err := runningTasks(ctx, cli, ref)
 	if err != nil {
 		return "", err
 	}
-	s, slot, err := n.findTask(ref)
-	if err != nil {
-		return "", err
-	}
-	tasks, err := tasksOf(ctx, cli, selected{services: []swarm.Service{s}})
-	if err != nil {
-		return "", err
-	}
-	tasks = slices.DeleteFunc(tasks, func(t swarm.Task) bool {
-		return t.Status.State != swarm.TaskStateRunning || t.Status.ContainerStatus == nil || !n.inSlot(t, slot)
-	})
-	if len(tasks) == 0 {
-		return "", fmt.Errorf("no task of %s is running: `orch ps %s` says why", ref, s.Spec.Name)
-	}
-	slices.SortFunc(tasks, func(a, b swarm.Task) int { return a.Slot - b.Slot })
 	for _, t := range tasks {
 		_, err = cli.ContainerInspect(ctx, t.Status.ContainerStatus.ContainerID)
 		if err == nil {
@@ -78,7 +62,7 @@ func runningContainer(ctx context.Context, cli *client.Client, ref string) (stri
 			return "", err
 		}
 	}
-	return "", fmt.Errorf("%s runs on another machine: run this on %s", n.task(tasks[0]), n.node(tasks[0].NodeID))
+	return "", fmt.Errorf("%s runs on another machine than the one of this API: run this on node %s", ref, tasks[0].NodeID)
 }
 
 // exec runs the command and returns its exit code.

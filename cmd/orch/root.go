@@ -58,7 +58,7 @@ func (a *app) root() *cobra.Command {
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	root.AddGroup(&cobra.Group{ID: "stack", Title: "Applications:"}, &cobra.Group{ID: "cluster", Title: "Cluster:"})
 	for _, c := range []*cobra.Command{
-		a.deployCmd(), a.planCmd(), a.uiCmd(), a.lsCmd(), a.servicesCmd(), a.psCmd(), a.logsCmd(), a.execCmd(),
+		a.deployCmd(), a.planCmd(), a.uiCmd(), a.lsCmd(), a.servicesCmd(), a.psCmd(), a.logsCmd(), a.execCmd(), a.portForwardCmd(),
 		a.scaleCmd(), a.restartCmd(), a.historyCmd(), a.rollbackCmd(), a.rmCmd(), a.configCmd(), a.secretCmd(), a.networkCmd(), a.inspectCmd(), a.eventsCmd(),
 	} {
 		c.GroupID = "stack"

@@ -49,9 +49,14 @@ func New(host string, log *slog.Logger) (*Handler, error) {
 	if u.Scheme == "unix" {
 		addr = u.Host + u.Path
 	}
-	h := &Handler{host: host, log: log, dial: func(ctx context.Context) (net.Conn, error) {
+	return Over(host, func(ctx context.Context) (net.Conn, error) {
 		return (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, u.Scheme, addr)
-	}}
+	}, log), nil
+}
+
+// Over is a handler for the dockerd that dial leads to; host is for messages.
+func Over(host string, dial func(context.Context) (net.Conn, error), log *slog.Logger) *Handler {
+	h := &Handler{host: host, log: log, dial: dial}
 	h.plain = &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = "http", "docker", r.In.Host
@@ -66,7 +71,7 @@ func New(host string, log *slog.Logger) (*Handler, error) {
 		ErrorHandler:  h.fail,
 		ErrorLog:      slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
-	return h, nil
+	return h
 }
 
 // ServeHTTP implements http.Handler.

@@ -49,6 +49,7 @@ const (
 	whatLogs     = "logs"    // to: requests; from: logs.<stream>, the chunks
 	whatLogAck   = "logack"  // to: logack.<stream>, more chunks may be sent
 	whatLogStop  = "logstop" // to: logstop.<stream>, nobody reads any more
+	whatTunnel   = "tunnel"  // to: openings; to and from: tunnel.<id>, what goes through one
 
 	anyNode = "*"
 )

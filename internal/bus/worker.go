@@ -51,6 +51,7 @@ type WorkerConn struct {
 	log         *slog.Logger
 	assigned    *nats.Subscription
 	logs        *nats.Subscription // requests for them
+	tunnels     *nats.Subscription // openings of them
 	reconnected chan struct{}
 }
 
@@ -82,6 +83,9 @@ func (w *WorkerConn) listen(ctx context.Context) (err error) {
 		return err
 	}
 	if w.logs, err = w.conn.SubscribeSync(toSubject(w.node, whatLogs)); err != nil {
+		return err
+	}
+	if w.tunnels, err = w.conn.SubscribeSync(toSubject(w.node, whatTunnel)); err != nil {
 		return err
 	}
 	if !w.conn.IsConnected() {

@@ -61,11 +61,12 @@ type API struct {
 	Config
 	encoded encoded
 	events  *history
+	tasks   *history // apart, so that they do not push the others out
 }
 
 // New is an API on a store.
 func New(cfg Config) *API {
-	return &API{Config: cfg, events: newHistory()}
+	return &API{Config: cfg, events: newHistory(keptEvents), tasks: newHistory(keptTasks)}
 }
 
 // Register adds the routes, each with and without a version before it.
@@ -93,7 +94,10 @@ func (a *API) Run(ctx context.Context) error {
 			if c.New == nil {
 				a.encoded.forget(c.Kind, c.ID())
 			}
-			if m, ok := eventOf(c); ok {
+			switch m, ok := eventOf(c); {
+			case ok && m.Type == TaskEventType:
+				a.tasks.add(m)
+			case ok:
 				a.events.add(m)
 			}
 		}

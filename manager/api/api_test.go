@@ -1,17 +1,22 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/docker/docker/api/types/events"
+	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/swarm"
 	"github.com/gorilla/mux"
 
@@ -229,5 +234,49 @@ func BenchmarkLists(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// TestTaskEventsAreOnlyForThoseWhoAsk: Swarm has none, and its clients must not meet them.
+func TestTaskEventsAreOnlyForThoseWhoAsk(t *testing.T) {
+	for filter, want := range map[string]int{`{}`: 0, `{"type":["service"]}`: 0, `{"type":["task","node"]}`: 1, `{"type":["task"],"scope":["local"]}`: 0} {
+		a := New(Config{Log: slog.New(slog.DiscardHandler), Through: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})})
+		task := &store.Task{ServiceName: "web"}
+		task.ID, task.Slot, task.UpdatedAt = "t1", 1, time.Now()
+		m, ok := eventOf(store.Change{Kind: store.KindTask, New: task})
+		if !ok {
+			t.Fatal("a task's change is no event")
+		}
+		a.tasks.add(m)
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest("GET", "/events?since=1&until=2000000000&filters="+url.QueryEscape(filter), nil)
+		ctx, cancel := context.WithTimeout(r.Context(), 100*time.Millisecond)
+		defer cancel()
+		_ = a.streamEvents(w, r.WithContext(ctx))
+		if got := strings.Count(w.Body.String(), `"web.1.t1"`); got != want {
+			t.Errorf("filters %s: %d task events, want %d: %s", filter, got, want, w.Body)
+		}
+	}
+}
+
+func TestAFollowerThatIsTooSlowIsCutOff(t *testing.T) {
+	h := newHistory(2)
+	out := &lines{w: httptest.NewRecorder()}
+	ended := make(chan error, 1)
+	_, _, grown := h.after(0)
+	go func() { ended <- clusterEvents(t.Context(), h, out, filters.NewArgs(), window{}) }()
+	<-time.After(10 * time.Millisecond)
+	out.mu.Lock() // the client does not read
+	for range 4 {
+		h.add(events.Message{})
+	}
+	<-grown
+	<-time.After(10 * time.Millisecond)
+	for range 4 {
+		h.add(events.Message{})
+	}
+	out.mu.Unlock()
+	if err := <-ended; !errors.Is(err, errMissed) {
+		t.Errorf("ended with %v", err)
 	}
 }

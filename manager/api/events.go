@@ -17,19 +17,20 @@ const keptEvents = 256
 
 // history keeps the latest events and wakes those who follow them.
 type history struct {
+	kept int
 	// mu guards what follows.
 	mu    sync.Mutex
-	last  []events.Message // at most keptEvents
+	last  []events.Message // at most kept
 	total int              // how many there ever were
 	grown chan struct{}    // closed and replaced when one is added
 }
 
-func newHistory() *history { return &history{grown: make(chan struct{})} }
+func newHistory(kept int) *history { return &history{kept: kept, grown: make(chan struct{})} }
 
 func (h *history) add(m events.Message) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.last) == keptEvents {
+	if len(h.last) == h.kept {
 		h.last = h.last[1:]
 	}
 	h.last = append(h.last, m)
@@ -47,7 +48,13 @@ func (h *history) after(n int) ([]events.Message, int, <-chan struct{}) {
 	return append([]events.Message(nil), h.last[min(from, len(h.last)):]...), h.total, h.grown
 }
 
-// eventOf is what Swarm says about a change; of tasks and the cluster it says nothing.
+// keptTasks is how far back task events reach, for clients that have just connected: seconds of a large rollout.
+const keptTasks = 4096
+
+// TaskEventType is that of task events, which Swarm has not: only those who filter by it, and so know orch, are sent them.
+const TaskEventType events.Type = "task"
+
+// eventOf is what Swarm says about a change, and what orch says about tasks; of the cluster there is nothing to say.
 func eventOf(c store.Change) (m events.Message, ok bool) {
 	o, at := c.New, time.Now()
 	m.Action = events.ActionUpdate
@@ -81,6 +88,10 @@ func eventOf(c store.Change) (m events.Message, ok bool) {
 	case *store.Config:
 		m.Type, meta = events.ConfigEventType, o.Meta
 		attributes["name"] = o.Spec.Name
+	case *store.Task:
+		m.Type, meta = TaskEventType, o.Meta
+		attributes["name"], attributes["service"], attributes["node"] = taskName(o), o.ServiceID, o.NodeID
+		attributes["state"], attributes["desired"] = string(o.Status.State), string(o.DesiredState)
 	default:
 		return m, false
 	}

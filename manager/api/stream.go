@@ -59,7 +59,10 @@ func (a *API) streamEvents(w http.ResponseWriter, r *http.Request) error {
 	out := &lines{w: w}
 	group, ctx := errgroup.WithContext(r.Context())
 	group.Go(func() error { return a.localEvents(r.WithContext(ctx), out) })
-	group.Go(func() error { return a.clusterEvents(ctx, out, args, span) })
+	group.Go(func() error { return clusterEvents(ctx, a.events, out, args, span) })
+	if args.ExactMatch("type", string(TaskEventType)) && args.Contains("type") {
+		group.Go(func() error { return clusterEvents(ctx, a.tasks, out, args, span) })
+	}
 	// The answer has begun: an error can only end it.
 	if err := group.Wait(); err != nil && r.Context().Err() == nil {
 		a.Log.Debug("an event stream broke off", "error", err)
@@ -67,8 +70,11 @@ func (a *API) streamEvents(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func (a *API) clusterEvents(ctx context.Context, out *lines, args filters.Args, span window) error {
-	past, next, grown := a.events.after(0)
+// errMissed ends the stream of a client that reads more slowly than things happen: it has to look at everything again.
+var errMissed = errors.New("the client is too slow for the events")
+
+func clusterEvents(ctx context.Context, h *history, out *lines, args filters.Args, span window) error {
+	past, next, grown := h.after(0)
 	if !span.since.IsZero() {
 		if err := writeEvents(out, past, args, span); err != nil {
 			return err
@@ -89,7 +95,10 @@ func (a *API) clusterEvents(ctx context.Context, out *lines, args filters.Args, 
 			return ctx.Err()
 		}
 		var fresh []events.Message
-		fresh, next, grown = a.events.after(next)
+		seen := next
+		if fresh, next, grown = h.after(seen); len(fresh) < next-seen {
+			return errMissed
+		}
 		if err := writeEvents(out, fresh, args, span); err != nil {
 			return err
 		}
