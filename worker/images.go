@@ -102,6 +102,21 @@ func pinned(ref string) bool {
 	return ok
 }
 
+// choose brings an image here and returns what to call it. A task of an earlier build runs that build, as long as it is
+// here: its tag has moved on, and a rollback that started the image it is to get rid of would be none.
+func (i *images) choose(ctx context.Context, built string, w want) (string, error) {
+	if built != "" && w.policy != pullAlways && w.policy != pullRefresh {
+		tagged, err := i.engine.Image(ctx, w.ref)
+		if err == nil && tagged.ID == built {
+			return w.ref, nil
+		}
+		if _, err := i.engine.Image(ctx, built); err == nil {
+			return built, nil
+		}
+	}
+	return w.ref, i.ensure(ctx, w)
+}
+
 // ensure brings an image here as its policy has it.
 func (i *images) ensure(ctx context.Context, w want) error {
 	if i.looked(w) {

@@ -20,6 +20,7 @@ const callLimit = 2 * time.Minute
 
 // prepared is what a task's container is made with.
 type prepared struct {
+	image    string            // what the engine knows it by
 	networks map[string]string // the engine's names, by ID
 	files    []mount.Mount
 }
@@ -90,7 +91,7 @@ func (a *Agent) prepare(t *task) job {
 	return func(ctx context.Context) func() {
 		made, err := a.place(ctx, p)
 		if err == nil {
-			err = a.images.ensure(ctx, want{
+			made.image, err = a.images.choose(ctx, p.task.Extra.ImageID, want{
 				ref: p.task.Image(), auth: auth, policy: p.task.Extra.PullPolicy, after: p.task.Extra.PullAfter,
 			})
 		}
@@ -107,7 +108,7 @@ func (a *Agent) prepare(t *task) job {
 func (a *Agent) create(t *task) job {
 	parsed, _ := a.parse(t) // it was parsed to be prepared
 	place := spec.Place{
-		Node: a.link.node(), Networks: maps.Clone(t.prepared.networks), Files: t.prepared.files,
+		Node: a.link.node(), Image: t.prepared.image, Networks: maps.Clone(t.prepared.networks), Files: t.prepared.files,
 	}
 	return func(ctx context.Context) func() {
 		place.DNS = a.Network.DNS(parsed.Networks()) // may wait for an Apply

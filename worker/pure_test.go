@@ -122,6 +122,29 @@ func TestSilentRegistryCostsLittle(t *testing.T) {
 	})
 }
 
+// TestAnEarlierBuildIsRunByItsID: a rollback of a rebuilt tag runs the image of before, where it is still there.
+func TestAnEarlierBuildIsRunByItsID(t *testing.T) {
+	e := sim.New(sim.Config{})
+	i := newImages(e, slog.New(slog.DiscardHandler))
+	const earlier = "sha256:earlier"
+	for _, ref := range []string{"app:1", earlier} {
+		if err := e.Pull(t.Context(), ref, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now, err := e.Image(t.Context(), "app:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ built, policy, want string }{
+		{"", "", "app:1"}, {now.ID, "", "app:1"}, {earlier, "", earlier}, {"sha256:gone", "", "app:1"}, {earlier, pullAlways, "app:1"},
+	} {
+		if got, err := i.choose(t.Context(), c.built, want{ref: "app:1", policy: c.policy}); got != c.want || err != nil {
+			t.Errorf("built %q, policy %q: runs %q, want %q (%v)", c.built, c.policy, got, c.want, err)
+		}
+	}
+}
+
 func TestHooksAndSecretsInTheirOrder(t *testing.T) {
 	hooked := taskOf("a", "sleep")
 	hooked.Spec.ContainerSpec.Labels = map[string]string{}

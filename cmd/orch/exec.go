@@ -88,9 +88,11 @@ func (a *app) exec(ctx context.Context, cli *client.Client, id string, o contain
 			return 0, fmt.Errorf("set the terminal up: %w", err)
 		}
 		defer term.Restore(fd, old)
-		defer a.followSize(ctx, cli, created.ID)()
+		defer a.followSize(ctx, func(ctx context.Context, o container.ResizeOptions) error {
+			return cli.ContainerExecResize(ctx, created.ID, o)
+		})()
 	}
-	if err := a.copyStreams(conn, o); err != nil && ctx.Err() == nil {
+	if err := a.copyStreams(conn, o.AttachStdin, o.Tty); err != nil && ctx.Err() == nil {
 		return 0, err
 	}
 	if ctx.Err() != nil {
@@ -104,15 +106,15 @@ func (a *app) exec(ctx context.Context, cli *client.Client, id string, o contain
 }
 
 // copyStreams returns when the command's output ends; input may still wait for a key then, and nobody needs it.
-func (a *app) copyStreams(conn types.HijackedResponse, o container.ExecOptions) error {
-	if o.AttachStdin {
+func (a *app) copyStreams(conn types.HijackedResponse, stdin, tty bool) error {
+	if stdin {
 		go func() {
 			_, _ = io.Copy(conn.Conn, a.in)
 			_ = conn.CloseWrite()
 		}()
 	}
 	var err error
-	if o.Tty {
+	if tty {
 		_, err = io.Copy(a.out, conn.Reader)
 	} else {
 		_, err = stdcopy.StdCopy(a.out, a.err, conn.Reader)
@@ -124,7 +126,7 @@ func (a *app) copyStreams(conn types.HijackedResponse, o container.ExecOptions) 
 }
 
 // followSize passes changes of the terminal's size on until the returned function is called.
-func (a *app) followSize(ctx context.Context, cli *client.Client, execID string) (stop func()) {
+func (a *app) followSize(ctx context.Context, resize func(context.Context, container.ResizeOptions) error) (stop func()) {
 	fd, ok := terminal(a.out)
 	if !ok {
 		return func() {}
@@ -137,7 +139,7 @@ func (a *app) followSize(ctx context.Context, cli *client.Client, execID string)
 		for {
 			if size := consoleSize(fd); size != nil {
 				// A size that could not be set is not worth ending the session for.
-				_ = cli.ContainerExecResize(ctx, execID, container.ResizeOptions{Height: size[0], Width: size[1]})
+				_ = resize(ctx, container.ResizeOptions{Height: size[0], Width: size[1]})
 			}
 			select {
 			case <-changed:

@@ -56,17 +56,28 @@ func (a *app) root() *cobra.Command {
 	root.PersistentFlags().StringVarP(&a.hostFlag, "host", "H", "", "API endpoint (default $ORCH_HOST, else "+defaultHost+")")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%w", err) })
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
-	root.AddGroup(&cobra.Group{ID: "stack", Title: "Applications:"}, &cobra.Group{ID: "cluster", Title: "Cluster:"})
-	for _, c := range []*cobra.Command{
-		a.deployCmd(), a.planCmd(), a.uiCmd(), a.lsCmd(), a.servicesCmd(), a.psCmd(), a.logsCmd(), a.execCmd(), a.portForwardCmd(),
-		a.scaleCmd(), a.restartCmd(), a.historyCmd(), a.rollbackCmd(), a.rmCmd(), a.configCmd(), a.secretCmd(), a.networkCmd(), a.inspectCmd(), a.eventsCmd(),
+	for _, g := range []struct {
+		id, title string
+		commands  []*cobra.Command
+	}{
+		{"deploy", "Deploy and go back:", []*cobra.Command{
+			a.deployCmd(), a.planCmd(), a.historyCmd(), a.rollbackCmd(), a.rmCmd(), a.configCmd(),
+		}},
+		{"look", "Look:", []*cobra.Command{
+			a.uiCmd(), a.lsCmd(), a.servicesCmd(), a.psCmd(), a.logsCmd(), a.eventsCmd(), a.inspectCmd(), a.secretCmd(), a.networkCmd(),
+		}},
+		{"act", "Act:", []*cobra.Command{
+			a.runCmd(), a.execCmd(), a.portForwardCmd(), a.scaleCmd(), a.restartCmd(),
+		}},
+		{"cluster", "Cluster:", []*cobra.Command{
+			a.initCmd(), a.joinCmd(), a.leaveCmd(), a.tokenCmd(), a.nodeCmd(), a.infoCmd(), a.daemonCmd(),
+		}},
 	} {
-		c.GroupID = "stack"
-		root.AddCommand(c)
-	}
-	for _, c := range []*cobra.Command{a.initCmd(), a.joinCmd(), a.leaveCmd(), a.tokenCmd(), a.nodeCmd(), a.autolockCmd(), a.unlockCmd(), a.infoCmd(), a.daemonCmd()} {
-		c.GroupID = "cluster"
-		root.AddCommand(c)
+		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
+		for _, c := range g.commands {
+			c.GroupID = g.id
+			root.AddCommand(c)
+		}
 	}
 	root.AddCommand(a.versionCmd())
 	usageErrors(root)

@@ -104,7 +104,9 @@ func serviceRows(list []swarm.Service, done map[string]uint64) []serviceRow {
 		if s.ServiceStatus != nil {
 			r.Running, r.Desired = s.ServiceStatus.RunningTasks, s.ServiceStatus.DesiredTasks
 		}
-		r.Completed = done[s.ID]
+		if r.Completed = done[s.ID]; s.JobStatus != nil && s.ServiceStatus != nil {
+			r.Completed = s.ServiceStatus.CompletedTasks
+		}
 		if u := s.UpdateStatus; u != nil && u.State != swarm.UpdateStateCompleted && u.State != "" {
 			r.Updating = string(u.State)
 		}

@@ -11,6 +11,7 @@ func (e Extra) Apply(c *container.Config, h *container.HostConfig) {
 	set(&c.Domainname, e.Domainname)
 	//lint:ignore SA1019 the per-network field needs API 1.44; older engines read this one
 	set(&c.MacAddress, e.MacAddress)
+	set(&c.StdinOnce, e.StdinOnce)
 	set(&h.Runtime, e.Runtime)
 	set(&h.CgroupnsMode, container.CgroupnsMode(e.CgroupnsMode))
 	set(&h.IpcMode, container.IpcMode(e.IpcMode))

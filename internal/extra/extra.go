@@ -52,9 +52,12 @@ type Extra struct {
 	PullPolicy string `json:"pull,omitempty"`
 	// PullAfter is the age at which the refresh policy pulls again.
 	PullAfter time.Duration `json:"pullAfter,omitempty"`
-	// ImageID is the image that `build:` made. It never selects the image to run: it changes when the build's
-	// result does, so that a rebuilt tag rolls the service.
+	// ImageID is the image that `build:` made. It changes when the build's result does, so that a rebuilt tag rolls the
+	// service, and a node that still has an earlier build runs that one for a task of before.
 	ImageID string `json:"imageID,omitempty"`
+
+	// StdinOnce ends the process's input with the first client's: `echo x | orch run -i` would wait for ever without.
+	StdinOnce bool `json:"stdinOnce,omitempty"`
 
 	PostStart []Hook `json:"postStart,omitempty"`
 	PreStop   []Hook `json:"preStop,omitempty"`

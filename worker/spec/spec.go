@@ -36,6 +36,8 @@ const (
 // Place is what the node contributes to a task's container.
 type Place struct {
 	Node swarm.NodeDescription
+	// Image is what the engine knows the task's image by; empty: as the task does.
+	Image string
 	// Networks are the engine's names of the task's networks, by the cluster's ID.
 	Networks map[string]string
 	// DNS are the resolvers of a task that is on a network of the cluster.
@@ -77,6 +79,9 @@ func Parse(t *bus.Task, node swarm.NodeDescription) (Task, error) {
 // Container is the container that runs the task on a node.
 func (t Task) Container(p Place) (engine.Container, error) {
 	c := engine.Container{Name: t.Name, Config: t.config(), Host: t.host(p)}
+	if p.Image != "" {
+		c.Config.Image = p.Image
+	}
 	t.Extra.Apply(c.Config, c.Host)
 	var err error
 	if c.Networks, err = t.endpoints(p.Networks); err != nil {
