@@ -25,15 +25,15 @@ type RemoveOptions struct {
 // ErrNoStack says that no service, network, secret or config carries the stack's label.
 var ErrNoStack = errors.New("nothing found in stack")
 
-// Remove takes a stack away: its services, then, once their tasks are gone, its networks, secrets and configs. Volumes
-// stay, as with Swarm.
+// Remove takes a stack away: its services, then, once their tasks are gone, its history, networks, secrets and configs.
+// Volumes stay, as with Swarm.
 func Remove(ctx context.Context, cli Client, stack string, o RemoveOptions) error {
 	have, err := observe(ctx, cli, stack)
 	if err != nil {
 		return err
 	}
 	have.only(stack)
-	if len(have.services)+len(have.networks)+len(have.secrets)+len(have.configs) == 0 {
+	if len(have.services)+len(have.networks)+len(have.secrets)+len(have.configs)+len(have.revisions) == 0 {
 		return fmt.Errorf("%w: %s", ErrNoStack, stack)
 	}
 	report := func(kind Kind, name string) {
@@ -50,6 +50,11 @@ func Remove(ctx context.Context, cli Client, stack string, o RemoveOptions) erro
 	if !o.Detach {
 		if err := tasksGone(ctx, cli, have.services, o.Timeout); err != nil {
 			return err
+		}
+	}
+	for _, r := range have.revisions {
+		if err := cli.ConfigRemove(ctx, r.config.ID); err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("remove revision %d: %w", r.Number, err)
 		}
 	}
 	return removeRest(ctx, cli, have, o.Detach, report)

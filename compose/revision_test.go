@@ -155,6 +155,25 @@ func TestRevisionsAreForgotten(t *testing.T) {
 	})
 }
 
+func TestHistoryGoesWithItsStack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		for _, image := range []string{"a", "b"} {
+			if err := deployOf(t, c, "services: {web: {image: "+image+"}}", PlanOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var told []string
+		c.behave = func(swarm.Service, time.Duration) []swarm.Task { return nil }
+		if err := Remove(t.Context(), c, "s", RemoveOptions{Progress: func(e Event) { told = append(told, e.Name) }}); err != nil {
+			t.Fatal(err)
+		}
+		if len(c.configs) > 0 || strings.Join(told, " ") != "web default" {
+			t.Errorf("left: %+v; told of %q", c.configs, told)
+		}
+	})
+}
+
 func TestTwoDeploysDoNotShareANumber(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster()

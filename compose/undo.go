@@ -114,6 +114,12 @@ func (r *rollout) awaitUndone(ctx context.Context) error {
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
 	wake := watch(watching, r.cli)
+	for _, t := range r.services {
+		for id := range t.failed {
+			r.before[id] = true // what failed before is what is being taken back
+		}
+		t.failed = map[string]swarm.Task{}
+	}
 	for {
 		services, tasks, err := r.look(ctx)
 		if err != nil && !temporary(err) {
@@ -124,7 +130,6 @@ func (r *rollout) awaitUndone(ctx context.Context) error {
 			if t.old == nil || t.change.Action == Unchanged || !t.written {
 				continue
 			}
-			t.failed = map[string]swarm.Task{}
 			s := find(services, t.Spec.Name)
 			if s == nil {
 				waiting = t.Key
@@ -140,6 +145,9 @@ func (r *rollout) awaitUndone(ctx context.Context) error {
 			}
 			t.verdict = v
 			r.show(t)
+			if v.failure != "" {
+				return fmt.Errorf("%s: %s", t.Key, v.failure)
+			}
 		}
 		if waiting == "" && err == nil {
 			return nil
@@ -210,7 +218,7 @@ func (r *rollout) lastHealth(ctx context.Context, id string) string {
 		return ""
 	}
 	last := c.State.Health.Log[len(c.State.Health.Log)-1]
-	return strings.TrimSpace(fmt.Sprintf("exit %d: %s", last.ExitCode, last.Output))
+	return strings.TrimSuffix(strings.TrimSpace(fmt.Sprintf("exit %d: %s", last.ExitCode, last.Output)), ":")
 }
 
 func (r *rollout) lastLines(ctx context.Context, task string, tty bool) []string {

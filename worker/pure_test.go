@@ -124,22 +124,22 @@ func TestSilentRegistryCostsLittle(t *testing.T) {
 
 // TestAnEarlierBuildIsRunByItsID: a rollback of a rebuilt tag runs the image of before, where it is still there.
 func TestAnEarlierBuildIsRunByItsID(t *testing.T) {
-	e := sim.New(sim.Config{})
+	e := sim.New(sim.Config{Pull: func(string) error { return nil }})
 	i := newImages(e, slog.New(slog.DiscardHandler))
-	const earlier = "sha256:earlier"
-	for _, ref := range []string{"app:1", earlier} {
+	const earlier = "r.example/earlier:1" // the engine takes an ID for a name
+	for _, ref := range []string{"r.example/app:1", earlier} {
 		if err := e.Pull(t.Context(), ref, ""); err != nil {
 			t.Fatal(err)
 		}
 	}
-	now, err := e.Image(t.Context(), "app:1")
+	now, err := e.Image(t.Context(), "r.example/app:1")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ built, policy, want string }{
-		{"", "", "app:1"}, {now.ID, "", "app:1"}, {earlier, "", earlier}, {"sha256:gone", "", "app:1"}, {earlier, pullAlways, "app:1"},
+		{"", "", "r.example/app:1"}, {now.ID, "", "r.example/app:1"}, {earlier, "", earlier}, {"sha256:gone", "", "r.example/app:1"}, {earlier, pullAlways, "r.example/app:1"},
 	} {
-		if got, err := i.choose(t.Context(), c.built, want{ref: "app:1", policy: c.policy}); got != c.want || err != nil {
+		if got, err := i.choose(t.Context(), c.built, want{ref: "r.example/app:1", policy: c.policy}); got != c.want || err != nil {
 			t.Errorf("built %q, policy %q: runs %q, want %q (%v)", c.built, c.policy, got, c.want, err)
 		}
 	}
