@@ -26,6 +26,7 @@ import (
 // groups are run in the order of their names.
 var groups = map[string]func(ctx context.Context, b *bench) error{
 	"deploy": deploy,
+	"update": update,
 }
 
 // bench is one run.
