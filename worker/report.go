@@ -32,15 +32,15 @@ type outbox struct {
 func (a *Agent) patience() time.Duration {
 	backlog := len(a.starts)+len(a.creates) > 0
 	patience := reportBusy
-	for _, s := range a.outbox.statuses {
+	for id, s := range a.outbox.statuses {
 		switch s.Status.State {
-		case swarm.TaskStateAccepted, swarm.TaskStatePreparing, swarm.TaskStateReady, swarm.TaskStateStarting:
-			if !backlog {
+		case swarm.TaskStateAccepted, swarm.TaskStatePreparing, swarm.TaskStateReady, swarm.TaskStateStarting, swarm.TaskStateRunning:
+			switch t := a.tasks[id]; {
+			case backlog:
+			case t != nil && s.Status.State == t.DesiredState:
+				return 0 // somebody waits for just this: for it to run, or to be next in an update
+			default:
 				patience = min(patience, reportSoon)
-			}
-		case swarm.TaskStateRunning:
-			if !backlog {
-				return 0 // somebody waits for just this
 			}
 		default:
 			return 0

@@ -94,9 +94,11 @@ type Rollout struct {
 	Slots int
 	// Failed are the tasks whose end counts as a failure of the update.
 	Failed []string `json:",omitempty"`
-	// SettledAt is when the last slot was done; the tasks are monitored for a
-	// while after it.
-	SettledAt time.Time `json:",omitzero"`
+	// Promoted says that the canary has been held for long enough, or that
+	// somebody said so.
+	Promoted bool `json:",omitempty"`
+	// SwitchedAt is when a blue-green update let the new tasks take over.
+	SwitchedAt time.Time `json:",omitzero"`
 	// Over says that the update has ended as completed.
 	Over bool `json:",omitempty"`
 }
@@ -119,6 +121,9 @@ type Task struct {
 	// Rolled says that a rolling update made the task, to SpecVersion: how it
 	// fares decides how the update goes on.
 	Rolled bool `json:",omitempty"`
+	// Standby says that nothing is to lead to the task though it runs: it
+	// waits for its turn in a blue-green update, or has had it.
+	Standby bool `json:",omitempty"`
 	// AppliedAt is when the managers took in Status.State, and RunningAt when
 	// they took in that the task runs. Both are the managers' clock, while
 	// Status.Timestamp is the worker's.

@@ -7,6 +7,7 @@ import (
 	"github.com/distribution/reference"
 	"github.com/docker/docker/api/types/swarm"
 
+	"orch/internal/strategy"
 	"orch/manager/scheduler"
 )
 
@@ -162,6 +163,13 @@ func checkContainer(c *swarm.ContainerSpec) error {
 func checkUpdates(spec *swarm.ServiceSpec) error {
 	if isJob(spec.Mode) && spec.UpdateConfig != nil {
 		return badSpec("Jobs may not have an update config")
+	}
+	how, err := strategy.Parse(spec.Labels)
+	switch {
+	case err != nil:
+		return badSpec("%v", err)
+	case isJob(spec.Mode) && how != strategy.Strategy{}:
+		return badSpec("a job is run again, not updated: it has neither a canary nor a blue-green update")
 	}
 	for _, u := range []*swarm.UpdateConfig{spec.UpdateConfig, spec.RollbackConfig} {
 		switch {

@@ -10,12 +10,16 @@ import (
 
 	"orch/internal/identity"
 	"orch/internal/store"
+	"orch/internal/strategy"
 )
 
 func (a *API) createService(w http.ResponseWriter, r *http.Request) error {
 	var spec swarm.ServiceSpec
 	if err := decode(r, &spec); err != nil {
 		return err
+	}
+	if do := request(&spec); do != "" {
+		return invalid("%s=%s is for an update that is under way", strategy.LabelDo, do)
 	}
 	id := identity.NewID()
 	if spec.Name == "" {
@@ -57,10 +61,11 @@ func (a *API) updateService(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	do := request(&spec)
 	if err := prepare(&spec); err != nil {
 		return err
 	}
-	u := serviceUpdate{spec: spec, auth: r.Header.Get(registry.AuthHeader), authFrom: r.URL.Query().Get("registryAuthFrom"), seal: a.SealAuth}
+	u := serviceUpdate{spec: spec, do: do, auth: r.Header.Get(registry.AuthHeader), authFrom: r.URL.Query().Get("registryAuthFrom"), seal: a.SealAuth}
 	switch rollback := r.URL.Query().Get("rollback"); rollback {
 	case "", "none":
 	case "previous":
@@ -87,6 +92,7 @@ func (a *API) updateService(w http.ResponseWriter, r *http.Request) error {
 // serviceUpdate is what an update asks for.
 type serviceUpdate struct {
 	spec     swarm.ServiceSpec
+	do       string // what is asked of the update under way, instead of another
 	auth     string
 	authFrom string
 	rollback bool
@@ -109,6 +115,9 @@ func (u *serviceUpdate) apply(tx *store.Tx, s *store.Service) error {
 		next.Spec = u.spec
 		if err := resolve(tx, &next.Spec, s.ID); err != nil {
 			return err
+		}
+		if u.do != "" {
+			return steer(tx, s, next.Spec, u.do)
 		}
 		var err error
 		if next.PullAuth, err = u.pullAuth(s); err != nil {

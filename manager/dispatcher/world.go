@@ -148,7 +148,7 @@ func live(t *store.Task) bool {
 // inRotation says that names, VIPs and ports lead to a task: it is healthy and
 // meant to stay.
 func inRotation(t *store.Task) bool {
-	return t.Status.State == swarm.TaskStateRunning && t.DesiredState == swarm.TaskStateRunning
+	return t.Status.State == swarm.TaskStateRunning && t.DesiredState == swarm.TaskStateRunning && !t.Standby
 }
 
 // endpoints is where a service's names, VIPs and ports lead, nil if nowhere. A

@@ -56,12 +56,17 @@ func serviceOf(c store.Change) string {
 }
 
 // taskMatters is false for a task's steps on the way to running: there is
-// nothing to decide until it runs or ends.
+// nothing to decide until it runs or ends, unless a slot's turn in an update
+// waits for it to be prepared, or for the word that it cannot be placed.
 func taskMatters(c store.Change) bool {
 	if c.Old == nil || c.New == nil {
 		return true
 	}
 	before, after := c.Old.(*store.Task), c.New.(*store.Task)
+	if after.Rolled && after.DesiredState == swarm.TaskStateReady &&
+		(before.Status.State != swarm.TaskStateReady && after.Status.State == swarm.TaskStateReady || before.Status.Err != after.Status.Err) {
+		return true
+	}
 	return before.DesiredState != after.DesiredState || before.NodeID != after.NodeID ||
 		before.Status.State != after.Status.State && store.Rank(after.Status.State) >= store.Rank(swarm.TaskStateRunning)
 }

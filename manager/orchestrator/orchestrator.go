@@ -6,6 +6,7 @@ import (
 	"github.com/docker/docker/api/types/swarm"
 
 	"orch/internal/store"
+	"orch/internal/strategy"
 )
 
 // defaultHistory is Swarm's TaskHistoryRetentionLimit.
@@ -37,7 +38,9 @@ type pass struct {
 	slots   slots
 	byKey   map[key]*slot
 	likes   map[uint64]likeness // by spec version of a task
-	due     time.Time
+	// strategy is what the service's labels add to its update configuration.
+	strategy strategy.Strategy
+	due      time.Time
 }
 
 func begin(tx *store.Tx, id string) *pass {
@@ -47,6 +50,10 @@ func begin(tx *store.Tx, id string) *pass {
 	}
 	if c := tx.Cluster(); c != nil && c.Spec.Orchestration.TaskHistoryRetentionLimit != nil {
 		p.history = int(*c.Spec.Orchestration.TaskHistoryRetentionLimit)
+	}
+	if p.service != nil {
+		// Labels that mean nothing are refused when they are sent.
+		p.strategy, _ = strategy.Parse(p.service.Spec.Labels)
 	}
 	p.group(tx.Tasks(store.OfService(id)))
 	return p

@@ -55,7 +55,10 @@ func (p *pass) replace(s *slot, t *task) {
 		if delay > 0 {
 			c.StartAt = p.now.Add(delay)
 		}
-		c.Rolled = other && p.rolling()
+		// The update's own task that was lost, or failed later than it was
+		// watched: the slot is not done again before this one runs.
+		own := t.Rolled && !p.early(t, p.config().Monitor)
+		c.Rolled = (other || own) && (p.rolling() || p.paused())
 		if !other && !p.perNode() {
 			c.Failures = failures(t)
 		}
@@ -137,7 +140,7 @@ func (p *pass) restarts(s *slot, t *task, window *time.Duration) (n uint64) {
 func (p *pass) promote() {
 	for _, s := range p.slots {
 		for _, t := range s.tasks {
-			if t.DesiredState != swarm.TaskStateReady || t.Ended() || p.until(t.StartAt) || p.blocked(s, t) {
+			if t.DesiredState != swarm.TaskStateReady || t.Ended() || p.until(t.StartAt) || next(t) || p.blocked(s, t) {
 				continue
 			}
 			p.change(t, func(c *store.Task) {

@@ -1,7 +1,6 @@
 package orchestrator
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -13,15 +12,31 @@ import (
 // defaultMonitor is how long a new task is watched if the service does not say.
 const defaultMonitor = 5 * time.Second
 
+// inProgress is an update's message while nothing is to be said about it; it is Swarm's.
+const inProgress = "update in progress"
+
+// updateState is where the service's update is; "" if there is none.
+func (p *pass) updateState() swarm.UpdateState {
+	if u := p.service.UpdateStatus; u != nil {
+		return u.State
+	}
+	return ""
+}
+
 // rolling says that a rolling update, or rollback, is under way.
 func (p *pass) rolling() bool {
-	u := p.service.UpdateStatus
-	return u != nil && (u.State == swarm.UpdateStateUpdating || u.State == swarm.UpdateStateRollbackStarted)
+	u := p.updateState()
+	return u == swarm.UpdateStateUpdating || u == swarm.UpdateStateRollbackStarted
+}
+
+func (p *pass) paused() bool {
+	u := p.updateState()
+	return u == swarm.UpdateStatePaused || u == swarm.UpdateStateRollbackPaused
 }
 
 func (p *pass) rollingBack() bool {
-	u := p.service.UpdateStatus
-	return u != nil && (u.State == swarm.UpdateStateRollbackStarted || u.State == swarm.UpdateStateRollbackPaused)
+	u := p.updateState()
+	return u == swarm.UpdateStateRollbackStarted || u == swarm.UpdateStateRollbackPaused
 }
 
 // config is the configuration of the update at hand, with Swarm's defaults.
@@ -40,6 +55,12 @@ func (p *pass) config() swarm.UpdateConfig {
 	if c.FailureAction == "" {
 		c.FailureAction = swarm.UpdateFailureActionPause
 	}
+	if p.strategy.BlueGreen { // both ways: all at once, and nothing stops before
+		c.Parallelism, c.Delay, c.Order = 0, 0, swarm.UpdateOrderStartFirst
+	}
+	if p.onTrial() {
+		c.FailureAction = swarm.UpdateFailureActionRollback
+	}
 	return c
 }
 
@@ -52,16 +73,23 @@ func (p *pass) judge() {
 		return
 	}
 	for _, t := range p.slots.tasks() {
-		if !p.fails(t, c.Monitor) {
+		if !t.Wanted() || slices.Contains(p.service.Rollout.Failed, t.ID) || !p.early(t, c.Monitor) {
 			continue
 		}
 		p.changeRollout(func(r *store.Rollout) { r.Failed = append(slices.Clone(r.Failed), t.ID) })
-		r := p.service.Rollout
-		if float32(len(r.Failed))/float32(max(r.Slots, 1)) > c.MaxFailureRatio {
+		if float32(len(p.service.Rollout.Failed))/float32(max(p.judged(), 1)) > c.MaxFailureRatio {
 			p.abort(c, t.ID)
 			return
 		}
 	}
+}
+
+// judged is how many slots failures are counted against.
+func (p *pass) judged() int {
+	if p.onTrial() && p.strategy.Canary > 0 {
+		return min(p.service.Rollout.Slots, p.strategy.Canary)
+	}
+	return p.service.Rollout.Slots
 }
 
 // current says that the rollout on record is that of the spec at hand.
@@ -70,17 +98,13 @@ func (p *pass) current() bool {
 	return r != nil && r.SpecVersion == p.service.SpecVersion && !r.Over
 }
 
-// fails says that the task is the update's, ended by itself within the monitored
-// time, and has not been counted yet.
-func (p *pass) fails(t *task, monitor time.Duration) bool {
-	r := p.service.Rollout
-	if !t.Rolled || p.dirty(t) || !t.Wanted() || slices.Contains(r.Failed, t.ID) {
+// early says that the task is the update's and ended by itself within the
+// monitored time. That of a trial lasts as long as the trial.
+func (p *pass) early(t *task, monitor time.Duration) bool {
+	if !t.Rolled || p.dirty(t) || !failed(t) && t.Status.State != swarm.TaskStateComplete {
 		return false
 	}
-	if !failed(t) && t.Status.State != swarm.TaskStateComplete {
-		return false
-	}
-	return t.RunningAt.IsZero() || t.AppliedAt.Sub(t.RunningAt) <= monitor
+	return t.RunningAt.IsZero() || p.onTrial() || t.AppliedAt.Sub(t.RunningAt) <= monitor
 }
 
 // abort takes the failure action.
@@ -103,6 +127,14 @@ func (p *pass) pause(message string) {
 	if p.rollingBack() {
 		state = swarm.UpdateStateRollbackPaused
 	}
+	p.say(state, message)
+}
+
+// say puts a state and a message into the update's status, unless they are there.
+func (p *pass) say(state swarm.UpdateState, message string) {
+	if u := p.service.UpdateStatus; u.State == state && u.Message == message {
+		return
+	}
 	p.changeService(func(s *store.Service) {
 		u := *s.UpdateStatus
 		u.State, u.Message = state, message
@@ -113,10 +145,8 @@ func (p *pass) pause(message string) {
 // rollBack makes the previous spec the current one. It gets a version of its
 // own, so that no task can be mistaken for one made from it.
 func (p *pass) rollBack(message string) {
+	p.say(swarm.UpdateStateRollbackStarted, message)
 	p.changeService(func(s *store.Service) {
-		u := *s.UpdateStatus
-		u.State, u.Message = swarm.UpdateStateRollbackStarted, message
-		s.UpdateStatus = &u
 		s.Spec, s.PullAuth = *s.PreviousSpec, s.PreviousPullAuth
 		s.PreviousSpec, s.PreviousPullAuth, s.PreviousSpecVersion = nil, nil, 0
 		s.SpecVersion++
@@ -146,12 +176,12 @@ func (p *pass) update(all slots) {
 	for _, s := range all {
 		p.settle(s, c.Order)
 	}
-	if u := p.service.UpdateStatus; u != nil && (u.State == swarm.UpdateStatePaused || u.State == swarm.UpdateStateRollbackPaused) {
+	if p.paused() {
 		return
 	}
-	stale := slices.Clone(all)
-	stale = slices.DeleteFunc(stale, func(s *slot) bool { return !p.stale(s) })
+	stale := slices.DeleteFunc(slices.Clone(all), func(s *slot) bool { return !p.stale(s) })
 	p.start(all, stale)
+	c = p.config() // what has started may be a trial
 	busy := 0
 	for _, s := range all {
 		if p.busy(s, c.Delay) {
@@ -159,73 +189,13 @@ func (p *pass) update(all slots) {
 		}
 	}
 	switch {
+	case p.rolling() && p.held(all, busy):
 	case len(stale) > 0:
-		p.roll(stale, busy, c)
+		p.roll(all, stale, busy, c)
 	case p.rolling() && busy == 0:
-		p.finish(c)
+		p.finish(all, c)
 	}
-}
-
-// stale says that nothing in the slot is up to date.
-func (p *pass) stale(s *slot) bool {
-	live := s.live()
-	if len(live) == 0 {
-		t := s.newest()
-		return t != nil && p.dirty(t)
-	}
-	return !slices.ContainsFunc(live, func(t *task) bool { return !p.dirty(t) })
-}
-
-// settle leaves one task in a slot that has several wanted ones, an up-to-date
-// one among them. With start-first the others go when that one runs.
-func (p *pass) settle(s *slot, order string) {
-	live := s.live()
-	best := p.best(live)
-	if len(live) < 2 || best == nil {
-		return
-	}
-	waits := order == swarm.UpdateOrderStartFirst && best.Status.State != swarm.TaskStateRunning
-	for _, t := range live {
-		if t != best && !(waits && p.dirty(t)) {
-			p.stop(t)
-		}
-	}
-}
-
-// best is the up-to-date task that has come furthest, or nil.
-func (p *pass) best(live []*task) (best *task) {
-	for _, t := range live {
-		if p.dirty(t) || t.Ended() {
-			continue
-		}
-		if best == nil || store.Rank(t.Status.State) > store.Rank(best.Status.State) {
-			best = t
-		}
-	}
-	return best
-}
-
-// busy says that the update has not done with the slot: its task has not come to
-// run, or to an end, or did so less than the update's delay ago.
-func (p *pass) busy(s *slot, delay time.Duration) bool {
-	for _, t := range s.tasks {
-		if !t.Rolled || p.dirty(t) {
-			continue
-		}
-		switch {
-		case !t.RunningAt.IsZero():
-			if p.until(t.RunningAt.Add(delay)) {
-				return true
-			}
-		case t.Ended():
-			if p.until(t.AppliedAt.Add(delay)) {
-				return true
-			}
-		case t.Wanted():
-			return true
-		}
-	}
-	return false
+	p.serve()
 }
 
 // start puts a new update on record, if there is one to start. An update that is
@@ -258,67 +228,57 @@ func (p *pass) start(all, stale slots) {
 		s.Rollout = &store.Rollout{SpecVersion: s.SpecVersion, Slots: slots}
 		if s.UpdateStatus == nil {
 			now := p.now
-			s.UpdateStatus = &swarm.UpdateStatus{State: swarm.UpdateStateUpdating, StartedAt: &now, Message: "update in progress"}
+			s.UpdateStatus = &swarm.UpdateStatus{State: swarm.UpdateStateUpdating, StartedAt: &now, Message: inProgress}
 		}
 	})
-}
-
-// roll replaces the tasks of stale slots as far as parallelism allows. Slots in
-// which nothing runs go first: they cost nothing.
-func (p *pass) roll(stale slots, busy int, c swarm.UpdateConfig) {
-	free := len(stale)
-	if c.Parallelism > 0 {
-		free = min(free, max(0, int(c.Parallelism)-busy))
-	}
-	slices.SortStableFunc(stale, func(a, b *slot) int { return first(!a.running(), !b.running()) })
-	for _, s := range stale[:free] {
-		p.rollSlot(s, c.Order)
-	}
-}
-
-func (p *pass) rollSlot(s *slot, order string) {
-	old := s.live()
-	n := p.create(s)
-	p.change(n, func(t *store.Task) {
-		t.Rolled = true
-		if len(old) > 0 {
-			t.Replaces = old[0].ID
-		}
-		if order == swarm.UpdateOrderStartFirst {
-			t.DesiredState = swarm.TaskStateRunning
-		}
-	})
-	if order == swarm.UpdateOrderStartFirst {
-		return
-	}
-	for _, t := range old {
-		p.stop(t)
-	}
 }
 
 // finish ends an update whose slots are all done, once its last tasks have been
 // monitored.
-func (p *pass) finish(c swarm.UpdateConfig) {
-	if p.current() {
-		if p.service.Rollout.SettledAt.IsZero() {
-			p.changeRollout(func(r *store.Rollout) { r.SettledAt = p.now })
-		}
-		monitor := c.Monitor
-		if c.Delay >= monitor {
-			monitor = c.Delay + time.Second
-		}
-		if p.until(p.service.Rollout.SettledAt.Add(monitor)) {
+func (p *pass) finish(all slots, c swarm.UpdateConfig) {
+	monitor := c.Monitor
+	if c.Delay >= monitor {
+		monitor = c.Delay + time.Second
+	}
+	switch {
+	case !p.current():
+	case p.blueGreen():
+		p.switchOver(all)
+		if p.until(p.service.Rollout.SwitchedAt.Add(monitor)) {
 			return
 		}
+	case p.until(p.settled(c.Delay).Add(monitor)):
+		return
 	}
-	state, what := swarm.UpdateStateCompleted, "update"
+	state, message := swarm.UpdateStateCompleted, "update completed"
 	if p.rollingBack() {
-		state, what = swarm.UpdateStateRollbackCompleted, "rollback"
+		state, message = swarm.UpdateStateRollbackCompleted, "rollback completed"
 	}
+	p.say(state, message)
 	p.changeService(func(s *store.Service) {
 		u, now := *s.UpdateStatus, p.now
-		u.State, u.CompletedAt, u.Message = state, &now, fmt.Sprintf("%s completed", what)
+		u.CompletedAt = &now
 		s.UpdateStatus = &u
 		s.Rollout = &store.Rollout{SpecVersion: s.SpecVersion, Over: true}
 	})
+	for _, s := range all {
+		p.settle(s, c.Order) // what a blue-green update has kept until now
+	}
+}
+
+// settled is when the update had done with its last slot.
+func (p *pass) settled(delay time.Duration) (last time.Time) {
+	for _, t := range p.slots.tasks() {
+		if !t.Rolled || p.dirty(t) {
+			continue
+		}
+		at := t.RunningAt
+		if at.IsZero() {
+			at = t.AppliedAt
+		}
+		if at.After(last) {
+			last = at
+		}
+	}
+	return last.Add(delay)
 }

@@ -53,7 +53,8 @@ func TestUpdateStopFirst(t *testing.T) {
 		c.run(time.Second)
 		c.image("web", "v2")
 		c.settle()
-		want := []string{"1 v1 shutdown/running", "1 v2 ready/assigned", "2 v1 running/running", "3 v1 running/running"}
+		// The first slot's new task is prepared before anything stops, and the next one's with it.
+		want := []string{"1 v1 running/running", "1 v2 ready/assigned", "2 v1 running/running", "2 v2 ready/assigned", "3 v1 running/running"}
 		if diff := cmp.Diff(want, shape(c.tasks("web"))); diff != "" {
 			t.Error(diff)
 		}

@@ -50,7 +50,7 @@ func enforce(tx *store.Tx, n *store.Node) {
 			reject(tx, t)
 			continue
 		}
-		left.add(t)
+		left.add(t, false)
 	}
 }
 

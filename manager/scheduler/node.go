@@ -40,9 +40,10 @@ func newNode(n *store.Node) *node {
 	}
 }
 
-// add counts a task in. One that is being stopped still holds what it reserved.
-func (n *node) add(t *store.Task) {
-	if t.Wanted() {
+// add counts a task in. One that is being stopped still holds what it reserved, and one that another is about to replace
+// is as good as gone: an update leaves the tasks as evenly spread as it found them.
+func (n *node) add(t *store.Task, leaving bool) {
+	if t.Wanted() && !leaving {
 		n.tasks++
 		n.byService[t.ServiceID]++
 	}

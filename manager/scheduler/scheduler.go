@@ -44,16 +44,28 @@ type state struct {
 }
 
 func (s *state) load() {
+	leaving := s.leaving()
 	for _, n := range s.tx.Nodes(store.All()) {
 		info := newNode(n)
 		for _, t := range s.tx.Tasks(store.OnNode(n.ID)) {
 			if t.Assigned() && !t.Ended() {
-				info.add(t)
+				info.add(t, leaving[t.ID])
 			}
 		}
 		s.nodes = append(s.nodes, info)
 		s.byID[n.ID] = info
 	}
+}
+
+// leaving are the tasks that another one is to replace.
+func (s *state) leaving() map[string]bool {
+	out := map[string]bool{}
+	for _, t := range s.tx.Tasks(store.All()) {
+		if t.Replaces != "" && t.Wanted() && !t.Ended() {
+			out[t.Replaces] = true
+		}
+	}
+	return out
 }
 
 // groups puts tasks together that are made from the same spec, the oldest first.
@@ -139,7 +151,7 @@ func (s *state) assign(t *store.Task, n *node, message string) {
 	c.Status = swarm.TaskStatus{State: swarm.TaskStateAssigned, Timestamp: s.tx.Now(), Message: message}
 	c.AppliedAt = s.tx.Now()
 	c.GenericResources = n.claim(reservations(t).GenericResources)
-	n.add(&c)
+	n.add(&c, false)
 	s.tx.Put(&c)
 }
 
