@@ -153,6 +153,11 @@ func (c *converter) service(s types.ServiceConfig) (Service, error) {
 		}
 		spec.Labels[LabelDependsOn] = string(b)
 	}
+	how, err := strategyLabels(s)
+	if err != nil {
+		return out, err
+	}
+	maps.Copy(spec.Labels, how)
 	container, err := c.container(s, image)
 	if err != nil {
 		return out, err

@@ -87,6 +87,8 @@ func judge(l look) verdict {
 		v.phase, v.why = Rolling, l.update.Message
 	case v.healthy && !updating:
 		v.phase = Done
+	case held(l.update):
+		v.phase, v.why, v.started, v.healthy = Done, l.update.Message, true, true
 	case updating:
 		v.phase, v.why = Updating, stuck(l)
 		if v.healthy && v.why == "" {

@@ -41,9 +41,7 @@ func observe(ctx context.Context, cli Client, stack string) (*state, error) {
 	g.Go(func() error {
 		v, err := cli.ServerVersion(ctx)
 		s.api = v.APIVersion
-		for _, c := range v.Components {
-			s.orch = s.orch || c.Name == "orch"
-		}
+		s.orch = IsOrch(v)
 		return wrap(err, "read the server's version")
 	})
 	g.Go(func() error {

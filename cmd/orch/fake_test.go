@@ -27,7 +27,9 @@ type fake struct {
 	services []swarm.Service
 	tasks    []swarm.Task
 	nodes    []swarm.Node
-	conflict int // so many updates are refused as out of sequence
+	// components are what the version names: orch, unless it is Docker's own swarm mode.
+	components []types.ComponentVersion
+	conflict   int // so many updates are refused as out of sequence
 }
 
 // serve answers on dir/api.sock until the test ends.
@@ -51,7 +53,9 @@ func (f *fake) handler() http.Handler {
 		return system.Info{Name: "host1", NCPU: 2, MemTotal: 4 << 30, ServerVersion: "20.10.24",
 			Swarm: swarm.Info{NodeID: "node1", NodeAddr: "10.0.0.1", LocalNodeState: "active", ControlAvailable: true, Nodes: len(f.nodes), Managers: 1}}, nil
 	}))
-	m.HandleFunc("GET /version", f.answer(func(*http.Request) (any, error) { return types.Version{Version: "20.10.24", APIVersion: "1.41"}, nil }))
+	m.HandleFunc("GET /version", f.answer(func(*http.Request) (any, error) {
+		return types.Version{Version: "20.10.24", APIVersion: "1.41", Components: f.components}, nil
+	}))
 	m.HandleFunc("GET /nodes", f.answer(func(*http.Request) (any, error) { return f.nodes, nil }))
 	m.HandleFunc("GET /nodes/{id}", f.answer(func(r *http.Request) (any, error) { n, err := f.node(r.PathValue("id")); return n, err }))
 	m.HandleFunc("POST /nodes/{id}/update", f.answer(func(r *http.Request) (any, error) {
@@ -209,7 +213,8 @@ func stocked() *fake {
 	broken := service("svcbroken", "shop", "shop_broken", swarm.ServiceMode{Replicated: &swarm.ReplicatedService{Replicas: &two}}, 0, 1)
 	broken.UpdateStatus = &swarm.UpdateStatus{State: swarm.UpdateStatePaused}
 	return &fake{
-		services: []swarm.Service{web, broken, service("svcagent", "", "agent", swarm.ServiceMode{Global: &swarm.GlobalService{}}, 1, 1)},
+		components: []types.ComponentVersion{{Name: "orch"}},
+		services:   []swarm.Service{web, broken, service("svcagent", "", "agent", swarm.ServiceMode{Global: &swarm.GlobalService{}}, 1, 1)},
 		tasks: []swarm.Task{
 			task("task-web-1", "svcweb", "node1", 1, "running", "running", 2*time.Hour, ""),
 			task("task-web-2", "svcweb", "node2", 2, "running", "running", 2*time.Hour, ""),

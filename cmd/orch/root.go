@@ -67,7 +67,7 @@ func (a *app) root() *cobra.Command {
 			a.uiCmd(), a.lsCmd(), a.servicesCmd(), a.psCmd(), a.logsCmd(), a.eventsCmd(), a.inspectCmd(), a.secretCmd(), a.networkCmd(),
 		}},
 		{"act", "Act:", []*cobra.Command{
-			a.runCmd(), a.execCmd(), a.portForwardCmd(), a.scaleCmd(), a.restartCmd(),
+			a.runCmd(), a.execCmd(), a.portForwardCmd(), a.scaleCmd(), a.restartCmd(), a.updateCmd(), a.promoteCmd(),
 		}},
 		{"cluster", "Cluster:", []*cobra.Command{
 			a.initCmd(), a.joinCmd(), a.leaveCmd(), a.tokenCmd(), a.nodeCmd(), a.autolockCmd(), a.unlockCmd(), a.infoCmd(), a.daemonCmd(),

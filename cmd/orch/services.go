@@ -108,11 +108,20 @@ func serviceRows(list []swarm.Service, done map[string]uint64) []serviceRow {
 			r.Completed = s.ServiceStatus.CompletedTasks
 		}
 		if u := s.UpdateStatus; u != nil && u.State != swarm.UpdateStateCompleted && u.State != "" {
-			r.Updating = string(u.State)
+			r.Updating = updating(*u)
 		}
 		rows = append(rows, r)
 	}
 	return rows
+}
+
+// updating is an update's state, and what is to be known of it.
+func updating(u swarm.UpdateStatus) string {
+	switch u.Message {
+	case "", "update in progress", "update completed", "rollback completed":
+		return string(u.State)
+	}
+	return string(u.State) + ": " + u.Message
 }
 
 func modeOf(m swarm.ServiceMode) string {

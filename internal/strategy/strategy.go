@@ -30,6 +30,9 @@ const (
 	Resume  = "resume"
 )
 
+// Held begins the message of an update whose canary waits to be promoted.
+const Held = "held: "
+
 // Strategy is how a service is updated; the zero value is as its update configuration says.
 type Strategy struct {
 	Canary    int

@@ -7,6 +7,7 @@ import (
 	"github.com/docker/docker/api/types/swarm"
 
 	"orch/internal/store"
+	"orch/internal/strategy"
 )
 
 // What a service's labels (package strategy) add to Swarm's updates: a canary,
@@ -66,7 +67,7 @@ func (p *pass) held(all slots, busy int) bool {
 			since = t.RunningAt
 		}
 	}
-	message := fmt.Sprintf("held: %d of %d tasks updated; `orch promote %s` goes on", len(batch), len(all), p.service.Spec.Name)
+	message := fmt.Sprintf(strategy.Held+"%d of %d tasks updated; `orch promote %s` goes on", len(batch), len(all), p.service.Spec.Name)
 	if p.strategy.Hold > 0 {
 		end := since.Add(p.strategy.Hold)
 		if !p.until(end) {
