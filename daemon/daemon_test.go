@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/docker/docker/api/types/swarm"
 	"github.com/google/go-cmp/cmp"
 
 	"orch/internal/identity"
@@ -67,7 +68,7 @@ func TestMembershipIsRemembered(t *testing.T) {
 		t.Fatalf("a new directory holds %+v, %v", m, err)
 	}
 	m := &membership{NodeID: "n", ClusterID: "c", Manager: true, ListenAddr: "0.0.0.0:2377", AdvertiseAddr: "192.0.2.1:2377", DataPathAddr: "192.0.2.1"}
-	c, certPEM, keyPEM, err := foundingCredentials(f, m)
+	c, certPEM, keyPEM, err := foundingCredentials(f, m, swarm.CAConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +123,7 @@ func renewal(t *testing.T, f files, c *credentials) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := f.saver(c)(certPEM, keyPEM); err != nil {
+	if err := f.saver(c)(c.ca.TrustPEM(), certPEM, keyPEM); err != nil {
 		t.Fatal(err)
 	}
 	_, after, err := f.load(nil)

@@ -81,7 +81,7 @@ func (d *Daemon) leaveIdle(ctx context.Context, force bool) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
 	n := &node{m: m}
-	err := d.prepareAgent(ctx, n, nil, swarm.TLSInfo{})
+	err := d.prepareAgent(ctx, n, nil, nil)
 	if err == nil {
 		err = n.agent.Leave(ctx)
 	}

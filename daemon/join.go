@@ -58,7 +58,7 @@ func (d *Daemon) Join(ctx context.Context, r swarm.JoinRequest) error {
 	if err != nil {
 		return err
 	}
-	c := &credentials{ca: ca, node: node}
+	c := &credentials{ca: ca, node: node, renew: make(chan struct{}, 1)}
 	if err := d.files.save(m, c, grant.Cert, keyPEM); err != nil {
 		return err
 	}
@@ -119,18 +119,18 @@ func (d *Daemon) grantedMembership(r swarm.JoinRequest, g admission.Grant) (*mem
 
 // keepFresh renews a worker's certificate with the managers that admitted it.
 func (d *Daemon) keepFresh(ctx context.Context, m *membership, c *credentials) error {
-	sign := func(ctx context.Context, csr []byte) ([]byte, error) {
+	sign := func(ctx context.Context, csr []byte) (identity.Signed, error) {
 		var errs []error
 		for _, addr := range m.Admission {
-			cert, err := admission.Renew(ctx, addr, c.node, csr)
+			signed, err := admission.Renew(ctx, addr, c.node, csr)
 			if err == nil {
-				return cert, nil
+				return signed, nil
 			}
 			errs = append(errs, err)
 		}
-		return nil, errors.Join(errs...)
+		return identity.Signed{}, errors.Join(errs...)
 	}
-	return identity.KeepFresh(ctx, c.node, d.files.saver(c), sign, func(err error, again time.Duration) {
+	return identity.KeepFresh(ctx, c.node, c.renew, d.files.saver(c), sign, func(err error, again time.Duration) {
 		d.log.Warn("the node's certificate could not be renewed", "again in", again, "error", err)
 	})
 }

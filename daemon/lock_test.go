@@ -148,17 +148,22 @@ func (m *machine) unlock(key string) (int, string) {
 
 func (m *machine) updateSwarm(query string, change func(*swarm.Spec)) {
 	m.t.Helper()
-	// The leader has a first subnet to give away meanwhile, which is a change of the cluster, too.
+	if status, answer := m.tryUpdate(query, change); status != 200 {
+		m.t.Fatalf("update the cluster: %d %s", status, answer)
+	}
+}
+
+// tryUpdate changes the cluster's spec, again if the leader was faster, which has a first subnet to give away meanwhile.
+func (m *machine) tryUpdate(query string, change func(*swarm.Spec)) (status int, answer string) {
+	m.t.Helper()
 	m.await("the cluster to be changed", func() bool {
 		var s swarm.Swarm
 		m.must("GET", "/swarm", "", &s)
 		change(&s.Spec)
-		status, answer := m.call("POST", fmt.Sprintf("/swarm/update?version=%d%s", s.Version.Index, query), encoded(m.t, s.Spec))
-		if status != 200 && !strings.Contains(answer, "out of sequence") {
-			m.t.Fatalf("update the cluster: %d %s", status, answer)
-		}
-		return status == 200
+		status, answer = m.call("POST", fmt.Sprintf("/swarm/update?version=%d%s", s.Version.Index, query), encoded(m.t, s.Spec))
+		return !strings.Contains(answer, "out of sequence")
 	})
+	return status, answer
 }
 
 func (m *machine) lockFile() []byte {

@@ -48,11 +48,12 @@ func (d *Daemon) Init(ctx context.Context, r swarm.InitRequest) (string, error) 
 	if err := founding.Validate(); err != nil {
 		return "", errdefs.ErrInvalidArgument.WithMessage(err.Error())
 	}
-	c, certPEM, keyPEM, err := foundingCredentials(d.files, m)
+	c, certPEM, keyPEM, err := foundingCredentials(d.files, m, r.Spec.CAConfig)
 	if err != nil {
 		return "", err
 	}
 	founding.CA = c.ca
+	founding.Request.Spec.CAConfig.SigningCAKey = "" // sealed, it is the state's
 	// What an init left behind that never came to its end belongs to nobody.
 	if err := d.files.remove(); err != nil {
 		return "", err
@@ -130,25 +131,41 @@ func orElse(s, other string) string {
 	return other
 }
 
+// foundingCA is the authority that a new cluster was told to have, or one of its own.
+func foundingCA(spec swarm.CAConfig) (*identity.CA, error) {
+	if spec.SigningCACert == "" && spec.SigningCAKey == "" {
+		return identity.NewCA()
+	}
+	ca, err := identity.ParseCA([]byte(spec.SigningCACert), []byte(spec.SigningCAKey))
+	if err != nil {
+		return nil, errdefs.ErrInvalidArgument.WithMessage(err.Error())
+	}
+	return ca, nil
+}
+
 // foundingCredentials makes a cluster's authority and its first manager's certificate.
-func foundingCredentials(f files, m *membership) (c *credentials, certPEM, keyPEM []byte, err error) {
-	ca, err := identity.NewCA()
+func foundingCredentials(f files, m *membership, spec swarm.CAConfig) (c *credentials, certPEM, keyPEM []byte, err error) {
+	ca, err := foundingCA(spec)
 	if err != nil {
 		return nil, nil, nil, err
+	}
+	validity := spec.NodeCertExpiry
+	if validity == 0 {
+		validity = identity.DefaultValidity
 	}
 	request, err := identity.NewRequest()
 	if err != nil {
 		return nil, nil, nil, err
 	}
 	who := identity.Peer{Node: m.NodeID, Role: identity.Manager, Cluster: m.ClusterID}
-	if certPEM, err = ca.Sign(request.CSR(), who, identity.DefaultValidity); err != nil {
+	if certPEM, err = ca.Sign(request.CSR(), who, validity); err != nil {
 		return nil, nil, nil, err
 	}
 	if keyPEM, err = request.KeyPEM(); err != nil {
 		return nil, nil, nil, err
 	}
 	node, err := identity.NewNode(ca, certPEM, keyPEM)
-	return &credentials{ca: ca, node: node, seal: identity.NewKey(), box: newStrongbox(f)}, certPEM, keyPEM, err
+	return &credentials{ca: ca, node: node, seal: identity.NewKey(), box: newStrongbox(f), renew: make(chan struct{}, 1)}, certPEM, keyPEM, err
 }
 
 // Leave takes the node out of its cluster: its tasks end, and nothing of them stays.

@@ -100,7 +100,7 @@ func (d *Daemon) startWorker(ctx context.Context, n *node, c *credentials) error
 	if n.conn, err = bus.DialWorker(ctx, dial); err != nil {
 		return err
 	}
-	if err := d.prepareAgent(ctx, n, n.conn, manager.TLSInfo(c.ca)); err != nil {
+	if err := d.prepareAgent(ctx, n, n.conn, c); err != nil {
 		return err
 	}
 	n.keeper = attach.New(attach.Config{Managers: n.conn, Network: n.network, Docker: d.docker, Log: d.cfg.Log})
@@ -108,7 +108,7 @@ func (d *Daemon) startWorker(ctx context.Context, n *node, c *credentials) error
 }
 
 // prepareAgent makes the node's worker without running it.
-func (d *Daemon) prepareAgent(ctx context.Context, n *node, managers worker.Managers, tlsInfo swarm.TLSInfo) (err error) {
+func (d *Daemon) prepareAgent(ctx context.Context, n *node, managers worker.Managers, c *credentials) (err error) {
 	n.network, err = network.New(ctx, network.Config{
 		NodeID: n.m.NodeID, Docker: d.docker, Underlay: n.m.DataPathAddr, VXLANPort: int(n.m.DataPathPort),
 		StateDir: d.cfg.DataDir, Log: d.cfg.Log,
@@ -119,7 +119,7 @@ func (d *Daemon) prepareAgent(ctx context.Context, n *node, managers worker.Mana
 	n.agent, err = worker.New(ctx, worker.Config{
 		NodeID: n.m.NodeID, ClusterID: n.m.ClusterID,
 		Dir: filepath.Join(d.cfg.DataDir, clusterDir, "worker"), RunDir: filepath.Join(d.cfg.DataDir, "run"),
-		Address: n.m.DataPathAddr, TLSInfo: tlsInfo, Engine: docker.New(d.docker),
+		Address: n.m.DataPathAddr, TLSInfo: func() swarm.TLSInfo { return manager.NodeTLSInfo(c.node) }, Stand: c.stand, Engine: docker.New(d.docker),
 		Network: n.network, Managers: managers, Log: d.cfg.Log,
 	})
 	return err

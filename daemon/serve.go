@@ -53,7 +53,7 @@ func (d *Daemon) managerHandler(ctx context.Context, n *node) (*api.API, http.Ha
 	version := d.engineVersion(ctx)
 	a := api.New(api.Config{
 		Store: n.manager.Store(), Membership: d, Through: d.through, Logs: n.manager.Bus().Manager().Logs,
-		SealSecret: n.manager.SealSecret, SealAuth: n.manager.SealAuth, SealUnlock: n.manager.SealUnlock, OpenUnlock: n.manager.OpenUnlock,
+		SealSecret: n.manager.SealSecret, SealAuth: n.manager.SealAuth, SealUnlock: n.manager.SealUnlock, OpenUnlock: n.manager.OpenUnlock, RotateCA: n.manager.RotateCA,
 		NodeID: n.m.NodeID, APIVersion: version, Log: d.cfg.Log.With("component", "api"),
 	})
 	r := d.router(func() swarm.LocalNodeState { return swarm.LocalNodeStateActive }, true)

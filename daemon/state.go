@@ -54,6 +54,19 @@ type credentials struct {
 	seal identity.Key
 	// box is what a manager's keys lie in on disk.
 	box *strongbox
+	// renew has a value when the managers want the node to have another certificate.
+	renew chan struct{}
+}
+
+// stand has the node's certificate renewed unless it is what the managers want it to be.
+func (c *credentials) stand(want string) {
+	if want == "" || want == c.node.Standing() {
+		return
+	}
+	select {
+	case c.renew <- struct{}{}:
+	default:
+	}
 }
 
 // files reads and writes a node's directory.
@@ -80,7 +93,7 @@ func (f files) load(unlock *identity.Key) (*membership, *credentials, error) {
 }
 
 func (f files) credentials(manager bool, unlock *identity.Key) (c *credentials, err error) {
-	c = &credentials{}
+	c = &credentials{renew: make(chan struct{}, 1)}
 	if manager {
 		if c.box, err = openStrongbox(f, unlock); err != nil {
 			return nil, err
@@ -146,7 +159,7 @@ func (f files) save(m *membership, c *credentials, certPEM, keyPEM []byte) error
 	for _, file := range []struct {
 		name string
 		data []byte
-	}{{caFile, c.ca.CertPEM()}, {nodeFile, pair}, {sealFile, c.box.seal(c.seal.Bytes(), sealUse)}, {stateFile, state}} {
+	}{{caFile, c.ca.TrustPEM()}, {nodeFile, pair}, {sealFile, c.box.seal(c.seal.Bytes(), sealUse)}, {stateFile, state}} {
 		if file.name == sealFile && !m.Manager {
 			continue
 		}
@@ -157,9 +170,13 @@ func (f files) save(m *membership, c *credentials, certPEM, keyPEM []byte) error
 	return nil
 }
 
-// saver replaces the node's certificate and key.
-func (f files) saver(c *credentials) func(certPEM, keyPEM []byte) error {
-	return func(certPEM, keyPEM []byte) error {
+// saver replaces whom the node trusts, its certificate and its key. A node that stops half-way trusts one more or one
+// fewer than it was to; its certificate is good with both.
+func (f files) saver(c *credentials) func(trustPEM, certPEM, keyPEM []byte) error {
+	return func(trustPEM, certPEM, keyPEM []byte) error {
+		if err := identity.WriteFile(f.path(caFile), trustPEM); err != nil {
+			return err
+		}
 		return identity.WriteFile(f.path(nodeFile), c.box.seal(slices.Concat(certPEM, keyPEM), nodeUse))
 	}
 }

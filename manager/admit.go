@@ -59,27 +59,26 @@ func (o office) Admit(ctx context.Context, r admission.Request, from net.IP) (ad
 	}
 	o.m.log.Info("a machine joined", "node", who.Node, "address", from)
 	return admission.Grant{
-		NodeID: who.Node, ClusterID: cluster.ID, CA: ca.CertPEM(), Cert: cert,
+		NodeID: who.Node, ClusterID: cluster.ID, CA: ca.TrustPEM(), Cert: cert,
 		Managers: []string{o.m.cfg.AdvertiseBus}, DataPathPort: cluster.DataPathPort,
 	}, nil
 }
 
 // Renew signs a fresh certificate for a node that is still part of the cluster.
-func (o office) Renew(_ context.Context, who identity.Peer, csr []byte) ([]byte, error) {
+func (o office) Renew(_ context.Context, who identity.Peer, csr []byte) (identity.Signed, error) {
 	v := o.m.store.View()
 	if v.Node(who.Node) == nil || who.Cluster != o.m.cfg.ClusterID {
-		return nil, errors.New("the node is not part of the cluster")
+		return identity.Signed{}, errors.New("the node is not part of the cluster")
 	}
-	cert, _, err := o.sign(v.Cluster(), who, csr)
-	return cert, err
+	cert, ca, err := o.sign(v.Cluster(), who, csr)
+	if err != nil {
+		return identity.Signed{}, err
+	}
+	return identity.Signed{Cert: cert, Trust: ca.TrustPEM()}, nil
 }
 
 func (o office) sign(cluster *store.Cluster, who identity.Peer, csr []byte) ([]byte, *identity.CA, error) {
-	key, err := identity.Open(o.m.cfg.Seal, cluster.CAKey, caUse(cluster.ID))
-	if err != nil {
-		return nil, nil, fmt.Errorf("open the cluster's key: %w", err)
-	}
-	ca, err := identity.ParseCA([]byte(cluster.TLSInfo.TrustRoot), key)
+	ca, err := o.m.issuer(cluster)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -117,7 +116,7 @@ func (m *Manager) cutOffRemoved(ctx context.Context) error {
 
 // renewOwn keeps the manager's own certificate fresh.
 func (m *Manager) renewOwn(ctx context.Context) error {
-	return identity.KeepFresh(ctx, m.cfg.Identity, m.cfg.SaveIdentity, func(ctx context.Context, csr []byte) ([]byte, error) {
+	return identity.KeepFresh(ctx, m.cfg.Identity, m.restand(ctx), m.cfg.SaveIdentity, func(ctx context.Context, csr []byte) (identity.Signed, error) {
 		return office{m}.Renew(ctx, m.cfg.Identity.Peer(), csr)
 	}, func(err error, again time.Duration) {
 		m.log.Warn("the node's certificate could not be renewed", "again in", again, "error", err)

@@ -108,6 +108,12 @@ func clusterSpec(r swarm.InitRequest) swarm.Spec {
 	return s
 }
 
+// NodeTLSInfo shows whose certificates a node trusts, and who made its own.
+func NodeTLSInfo(n *identity.Node) swarm.TLSInfo {
+	subject, key := n.Issuer()
+	return swarm.TLSInfo{TrustRoot: string(n.Trust().TrustPEM()), CertIssuerSubject: subject, CertIssuerPublicKey: key}
+}
+
 // TLSInfo shows whose certificates a cluster trusts.
 func TLSInfo(ca *identity.CA) swarm.TLSInfo {
 	subject, key := ca.Subject()

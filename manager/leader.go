@@ -134,6 +134,7 @@ func (l *leader) pass(ctx context.Context, asks []ask, work *agenda) error {
 		allocator.Allocate(tx, concerned)
 		scheduler.Schedule(tx)
 		allocator.AttachNodes(tx)
+		finishRotation(tx)
 		return nil
 	})
 	if err == nil {

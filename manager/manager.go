@@ -44,8 +44,8 @@ type Config struct {
 	AdmitAddr    string
 	AdvertiseBus string
 	Identity     *identity.Node
-	// SaveIdentity puts a renewed certificate and its key on disk.
-	SaveIdentity func(certPEM, keyPEM []byte) error
+	// SaveIdentity puts whom to trust, a renewed certificate and its key on disk.
+	SaveIdentity func(trustPEM, certPEM, keyPEM []byte) error
 	// Seal is the key under which secrets are kept.
 	Seal identity.Key
 	// SetUnlock has the manager's keys on disk locked with the cluster's unlock key, nil
@@ -186,6 +186,7 @@ func (m *Manager) dispatcherConfig(epoch uint64, loop *leader, workers *bus.Mana
 	return dispatcher.Config{
 		Cluster: m.cfg.ClusterID, Epoch: epoch, Store: m.store, Log: m.log,
 		Heartbeat: beat(m.store.View().Cluster()),
+		Standing:  standing,
 		Do:        loop.Do,
 		Push:      workers.Push,
 		Observe:   func(tx *store.Tx, node string, s bus.TaskStatus) { orchestrator.Observe(tx, node, s) },

@@ -320,12 +320,12 @@ func otherPorts(t *testing.T, m *Manager, stolen *identity.Node) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert, err := admission.Renew(ctx, m.admit.Addr().String(), stolen, request.CSR())
+	signed, err := admission.Renew(ctx, m.admit.Addr().String(), stolen, request.CSR())
 	if err != nil {
 		t.Fatal(err)
 	}
 	key, _ := request.KeyPEM()
-	if err := stolen.Renew(cert, key); err != nil {
+	if err := stolen.Renew(signed.Cert, key); err != nil {
 		t.Fatal(err)
 	}
 	if p := stolen.Peer(); p.Node != thief || p.Role != identity.Worker {

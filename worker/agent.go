@@ -53,7 +53,9 @@ type Config struct {
 	Dir, RunDir string
 	// Address is where other nodes reach this one.
 	Address string
-	TLSInfo swarm.TLSInfo
+	// TLSInfo is whose certificates the node trusts; Stand hears, often, what the managers want its certificate to be.
+	TLSInfo func() swarm.TLSInfo
+	Stand   func(standing string)
 
 	Engine   engine.Engine
 	Network  Network

@@ -24,7 +24,9 @@ func (a *Agent) describe(ctx context.Context) (bus.Session, error) {
 		return bus.Session{}, err
 	}
 	d := description(info)
-	d.TLSInfo = a.TLSInfo
+	if a.TLSInfo != nil {
+		d.TLSInfo = a.TLSInfo()
+	}
 	return bus.Session{
 		Node: a.NodeID, Description: d, Address: a.Address,
 		Conditions: a.Network.Conditions(), UsedSubnets: used,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"reflect"
 	"sync/atomic"
 	"time"
 
@@ -206,11 +207,21 @@ func (l *link) beat(ctx context.Context, at position, behind *uint64) bool {
 		return false // refused, or not answered
 	case reply.Epoch != at.epoch:
 		return false
+	case l.renewed():
+		return false // the managers are to see the node's new certificate
 	case *behind > at.seq:
 		return false // heard of a beat ago, and still not here
 	}
 	*behind = reply.Seq
+	if l.Stand != nil {
+		l.Stand(reply.Standing)
+	}
 	return true
+}
+
+// renewed says whether the node has another certificate than the managers were told of. It is asked with each beat.
+func (l *link) renewed() bool {
+	return l.TLSInfo != nil && !reflect.DeepEqual(l.TLSInfo(), l.node().TLSInfo)
 }
 
 // changed says whether the node is not what the managers were told.

@@ -51,16 +51,17 @@ type Grant struct {
 	DataPathPort uint32
 }
 
-// Renewal asks for a fresh certificate, and is answered with one.
+// Renewal asks for a fresh certificate, and is answered with one and with the CAs to trust.
 type Renewal struct {
 	CSR  []byte `json:",omitempty"`
 	Cert []byte `json:",omitempty"`
+	CA   []byte `json:",omitempty"`
 }
 
 // Office decides on the calls. An error's text reaches the caller.
 type Office interface {
 	Admit(ctx context.Context, r Request, from net.IP) (Grant, error)
-	Renew(ctx context.Context, who identity.Peer, csr []byte) (cert []byte, err error)
+	Renew(ctx context.Context, who identity.Peer, csr []byte) (identity.Signed, error)
 }
 
 // Serve answers on a manager's first port until the context ends.
@@ -78,13 +79,11 @@ func Serve(ctx context.Context, l net.Listener, node *identity.Node, office Offi
 			if err != nil {
 				return nil, err
 			}
-			cert, err := office.Renew(ctx, who, in.CSR)
-			return Renewal{Cert: cert}, err
+			signed, err := office.Renew(ctx, who, in.CSR)
+			return Renewal{Cert: signed.Cert, CA: signed.Trust}, err
 		})
 	})
-	config := node.Server()
-	config.ClientAuth = tls.VerifyClientCertIfGiven // a joiner has none yet
-	server := &http.Server{Handler: mux, TLSConfig: config, ReadTimeout: callTimeout, WriteTimeout: callTimeout}
+	server := &http.Server{Handler: mux, TLSConfig: node.Admission(), ReadTimeout: callTimeout, WriteTimeout: callTimeout}
 	defer context.AfterFunc(ctx, func() { server.Close() })()
 	err := server.ServeTLS(l, "", "")
 	if ctx.Err() != nil {
@@ -122,10 +121,10 @@ func Join(ctx context.Context, addr string, token identity.Token, r Request) (Gr
 }
 
 // Renew asks the manager at addr for a fresh certificate for a request of node.
-func Renew(ctx context.Context, addr string, node *identity.Node, csr []byte) ([]byte, error) {
+func Renew(ctx context.Context, addr string, node *identity.Node, csr []byte) (identity.Signed, error) {
 	var r Renewal
 	err := call(ctx, addr, renewPath, node.Client(), Renewal{CSR: csr}, &r)
-	return r.Cert, err
+	return identity.Signed{Cert: r.Cert, Trust: r.CA}, err
 }
 
 func call(ctx context.Context, addr, path string, config *tls.Config, in, out any) error {

@@ -31,11 +31,12 @@ func (c clerk) Admit(_ context.Context, r admission.Request, from net.IP) (admis
 	return admission.Grant{NodeID: "w1", ClusterID: "c", CA: c.ca.CertPEM(), Cert: cert, Managers: []string{from.String() + ":2378"}}, err
 }
 
-func (c clerk) Renew(_ context.Context, who identity.Peer, csr []byte) ([]byte, error) {
+func (c clerk) Renew(_ context.Context, who identity.Peer, csr []byte) (identity.Signed, error) {
 	if who.Node == c.gone {
-		return nil, errors.New("the node is not part of the cluster")
+		return identity.Signed{}, errors.New("the node is not part of the cluster")
 	}
-	return c.ca.Sign(csr, who, identity.DefaultValidity)
+	cert, err := c.ca.Sign(csr, who, identity.DefaultValidity)
+	return identity.Signed{Cert: cert, Trust: c.ca.TrustPEM()}, err
 }
 
 // office is a manager's first port.
@@ -114,11 +115,11 @@ func TestMachineWithTheTokenBecomesANodeAndRenews(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert, err := admission.Renew(t.Context(), addr, n, fresh.CSR())
+	signed, err := admission.Renew(t.Context(), addr, n, fresh.CSR())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if who := pair(t, ca, cert, fresh).Peer(); who.Node != "w1" {
+	if who := pair(t, ca, signed.Cert, fresh).Peer(); who.Node != "w1" {
 		t.Errorf("renewed for %+v", who)
 	}
 	c.gone = "w1"

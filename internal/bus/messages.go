@@ -182,6 +182,8 @@ type Reply struct {
 	// Seq is the last increment sent to this node, so that a lost last one is noticed.
 	Seq   uint64
 	Epoch uint64
+	// Standing is what the node's certificate and trust are to be (package identity).
+	Standing string `json:",omitempty"`
 }
 
 // Beat is a heartbeat.

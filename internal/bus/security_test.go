@@ -29,8 +29,8 @@ func raw(t *testing.T, s *bus.Server, cfg *tls.Config, opts ...nats.Option) (*na
 func TestWhoIsRefused(t *testing.T) {
 	c, foreign := bustest.New(t), bustest.New(t)
 	s := c.Start(t)
-	forged := foreign.Node(t, "w1", identity.Worker, bustest.ClusterID).Client()
-	forged.RootCAs = c.Node(t, "x", identity.Worker, bustest.ClusterID).Client().RootCAs
+	forged := c.Node(t, "w1", identity.Worker, bustest.ClusterID).Client()
+	forged.GetClientCertificate = foreign.Node(t, "w1", identity.Worker, bustest.ClusterID).Client().GetClientCertificate
 	none := c.Node(t, "w1", identity.Worker, bustest.ClusterID).Client()
 	none.GetClientCertificate = nil
 	for name, cfg := range map[string]*tls.Config{

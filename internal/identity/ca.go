@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -36,7 +37,11 @@ const (
 // CA is a cluster's certificate authority; without a key it can only verify.
 type CA struct {
 	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
+	key  crypto.Signer
+	// also are roots that are trusted besides, while one authority takes over from another.
+	also []*x509.Certificate
+	// cross is cert's key certified by the authority before, for who trusts only that one yet.
+	cross *x509.Certificate
 }
 
 // NewCA makes a cluster's authority.
@@ -66,27 +71,26 @@ func NewCA() (*CA, error) {
 	return &CA{cert: cert, key: key}, nil
 }
 
-// ParseCA reads an authority; keyPEM nil makes one that can only verify.
+// ParseCA reads an authority; keyPEM nil makes one that can only verify. Certificates after
+// the first are trusted as well.
 func ParseCA(certPEM, keyPEM []byte) (*CA, error) {
-	der, err := unPEM(certPEM, pemCert)
+	certs, err := parseCerts(certPEM)
 	if err != nil {
 		return nil, fmt.Errorf("read the CA's certificate: %w", err)
 	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, fmt.Errorf("read the CA's certificate: %w", err)
+	for _, cert := range certs {
+		if !cert.IsCA {
+			return nil, errors.New("read the CA's certificate: it is not a CA's")
+		}
 	}
-	if !cert.IsCA {
-		return nil, errors.New("read the CA's certificate: it is not a CA's")
-	}
-	ca := &CA{cert: cert}
+	ca := &CA{cert: certs[0], also: certs[1:]}
 	if keyPEM == nil {
 		return ca, nil
 	}
 	if ca.key, err = parseKey(keyPEM); err != nil {
 		return nil, fmt.Errorf("read the CA's key: %w", err)
 	}
-	if !ca.key.PublicKey.Equal(cert.PublicKey) {
+	if !isKeyOf(ca.key, ca.cert) {
 		return nil, errors.New("read the CA's key: it does not belong to the certificate")
 	}
 	return ca, nil
@@ -94,6 +98,15 @@ func ParseCA(certPEM, keyPEM []byte) (*CA, error) {
 
 // CertPEM is the CA's certificate.
 func (ca *CA) CertPEM() []byte { return toPEM(ca.cert.Raw, pemCert) }
+
+// TrustPEM is everything that is trusted, the CA's own certificate first: what ParseCA reads.
+func (ca *CA) TrustPEM() []byte {
+	out := ca.CertPEM()
+	for _, cert := range ca.also {
+		out = append(out, toPEM(cert.Raw, pemCert)...)
+	}
+	return out
+}
 
 // KeyPEM is the CA's key in the clear: seal it before it goes anywhere.
 func (ca *CA) KeyPEM() ([]byte, error) {
@@ -152,7 +165,11 @@ func (ca *CA) Sign(csrPEM []byte, who Peer, validity time.Duration) ([]byte, err
 	if der, err = x509.CreateCertificate(rand.Reader, tmpl, ca.cert, csr.PublicKey, ca.key); err != nil {
 		return nil, fmt.Errorf("sign a node certificate: %w", err)
 	}
-	return toPEM(der, pemCert), nil
+	out := toPEM(der, pemCert)
+	if ca.cross != nil {
+		out = append(out, toPEM(ca.cross.Raw, pemCert)...)
+	}
+	return out, nil
 }
 
 func serial() *big.Int {
@@ -174,7 +191,33 @@ func unPEM(data []byte, kind string) ([]byte, error) {
 	return block.Bytes, nil
 }
 
-func keyPEM(key *ecdsa.PrivateKey) ([]byte, error) {
+func parseCerts(data []byte) (certs []*x509.Certificate, err error) {
+	for rest := data; ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		if block.Type != pemCert {
+			continue
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, err
+		}
+		certs = append(certs, cert)
+	}
+	if len(certs) == 0 {
+		return nil, fmt.Errorf("no PEM block of type %s", pemCert)
+	}
+	return certs, nil
+}
+
+func isKeyOf(key crypto.Signer, cert *x509.Certificate) bool {
+	public, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
+	return ok && public.Equal(cert.PublicKey)
+}
+
+func keyPEM(key crypto.Signer) ([]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		return nil, fmt.Errorf("encode a key: %w", err)
@@ -182,18 +225,30 @@ func keyPEM(key *ecdsa.PrivateKey) ([]byte, error) {
 	return toPEM(der, pemKey), nil
 }
 
-func parseKey(data []byte) (*ecdsa.PrivateKey, error) {
-	der, err := unPEM(data, pemKey)
-	if err != nil {
-		return nil, err
+// parseKey reads a key in each of the forms in which tools write one that can sign. Errors never quote it.
+func parseKey(data []byte) (crypto.Signer, error) {
+	block, _ := pem.Decode(data)
+	if block == nil {
+		return nil, fmt.Errorf("no PEM block of type %s", pemKey)
 	}
-	key, err := x509.ParsePKCS8PrivateKey(der)
-	if err != nil {
-		return nil, err
+	var key any
+	var err error
+	switch block.Type {
+	case pemKey:
+		key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
+	case "EC PRIVATE KEY":
+		key, err = x509.ParseECPrivateKey(block.Bytes)
+	case "RSA PRIVATE KEY":
+		key, err = x509.ParsePKCS1PrivateKey(block.Bytes)
+	default:
+		return nil, fmt.Errorf("a PEM block of type %.40q is no key in the clear", block.Type)
 	}
-	ec, ok := key.(*ecdsa.PrivateKey)
+	if err != nil {
+		return nil, errors.New("the key is damaged")
+	}
+	signer, ok := key.(crypto.Signer)
 	if !ok {
-		return nil, fmt.Errorf("a key of type %T", key)
+		return nil, fmt.Errorf("a key of type %T cannot sign", key)
 	}
-	return ec, nil
+	return signer, nil
 }

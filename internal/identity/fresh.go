@@ -10,16 +10,20 @@ import (
 // life is left for it.
 const renewAgain = 10 * time.Minute
 
-// KeepFresh renews a node's certificate at half its life, until the context ends.
-// sign has a request signed; save puts certificate and key on disk before they
-// are used; failed hears of what went wrong and when it is tried again.
-func KeepFresh(ctx context.Context, n *Node, save func(certPEM, keyPEM []byte) error,
-	sign func(ctx context.Context, csr []byte) ([]byte, error), failed func(err error, again time.Duration),
+// Signed is a certificate, with the intermediate it may need, and what is trusted from then on.
+type Signed struct{ Cert, Trust []byte }
+
+// KeepFresh renews a node's certificate at half its life, and when now has a value, until
+// the context ends. sign has a request signed; save puts what is trusted, certificate and key
+// on disk before they are used; failed hears of what went wrong and when it is tried again.
+func KeepFresh(ctx context.Context, n *Node, now <-chan struct{}, save func(trustPEM, certPEM, keyPEM []byte) error,
+	sign func(ctx context.Context, csr []byte) (Signed, error), failed func(err error, again time.Duration),
 ) error {
 	wait := time.Until(n.RenewAt())
 	for {
 		select {
 		case <-time.After(wait):
+		case <-now:
 		case <-ctx.Done():
 			return nil
 		}
@@ -32,7 +36,7 @@ func KeepFresh(ctx context.Context, n *Node, save func(certPEM, keyPEM []byte) e
 	}
 }
 
-func renew(ctx context.Context, n *Node, save func(certPEM, keyPEM []byte) error, sign func(context.Context, []byte) ([]byte, error)) error {
+func renew(ctx context.Context, n *Node, save func(trustPEM, certPEM, keyPEM []byte) error, sign func(context.Context, []byte) (Signed, error)) error {
 	r, err := NewRequest()
 	if err != nil {
 		return err
@@ -41,12 +45,20 @@ func renew(ctx context.Context, n *Node, save func(certPEM, keyPEM []byte) error
 	if err != nil {
 		return err
 	}
-	certPEM, err := sign(ctx, r.CSR())
+	signed, err := sign(ctx, r.CSR())
 	if err != nil {
 		return fmt.Errorf("have the certificate renewed: %w", err)
 	}
-	if err := save(certPEM, keyPEM); err != nil {
+	trust, err := ParseCA(signed.Trust, nil)
+	if err != nil {
+		return err
+	}
+	// Tried before it is saved: what is on disk must be something to start from.
+	if _, err := NewNode(trust, signed.Cert, keyPEM); err != nil {
+		return err
+	}
+	if err := save(signed.Trust, signed.Cert, keyPEM); err != nil {
 		return fmt.Errorf("save the certificate: %w", err)
 	}
-	return n.Renew(certPEM, keyPEM)
+	return n.Adopt(trust, signed.Cert, keyPEM)
 }

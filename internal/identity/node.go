@@ -41,41 +41,76 @@ func (r *Request) KeyPEM() ([]byte, error) { return keyPEM(r.key) }
 // configurations made from it: they present the new one on their next
 // handshake, without a restart.
 type Node struct {
-	ca      *CA
-	current atomic.Pointer[tls.Certificate]
+	current atomic.Pointer[held]
+}
+
+// held is what a node shows and what it trusts; both change at once.
+type held struct {
+	cert   *tls.Certificate
+	trust  *CA
+	issuer *x509.Certificate // the trusted root that made cert
 }
 
 // NewNode is the identity of a certificate and its key under a CA.
 func NewNode(ca *CA, certPEM, keyPEM []byte) (*Node, error) {
-	n := &Node{ca: ca}
-	if err := n.Renew(certPEM, keyPEM); err != nil {
+	n := &Node{}
+	if err := n.Adopt(ca, certPEM, keyPEM); err != nil {
 		return nil, err
 	}
 	return n, nil
 }
 
-// Renew replaces certificate and key; they must be the CA's work.
+// Renew replaces certificate and key; they must be the work of a CA that the node trusts.
 func (n *Node) Renew(certPEM, keyPEM []byte) error {
+	return n.Adopt(n.current.Load().trust, certPEM, keyPEM)
+}
+
+// Adopt replaces certificate and key, and with them whom the node trusts.
+func (n *Node) Adopt(trust *CA, certPEM, keyPEM []byte) error {
 	cert, err := tls.X509KeyPair(certPEM, keyPEM)
 	if err != nil {
 		return fmt.Errorf("read the node's certificate: %w", err)
 	}
+	h := &held{cert: &cert, trust: trust}
 	// An expired one is accepted here: the node has to start to be told what to do.
-	if err := cert.Leaf.CheckSignatureFrom(n.ca.cert); err != nil {
-		return fmt.Errorf("read the node's certificate: %w", err)
+	for _, root := range trust.roots() {
+		if cert.Leaf.CheckSignatureFrom(root) == nil {
+			h.issuer = root
+		}
+	}
+	if h.issuer == nil {
+		return errors.New("read the node's certificate: it is not the work of the cluster's CA")
 	}
 	if _, err := PeerOf(cert.Leaf); err != nil {
 		return fmt.Errorf("read the node's certificate: %w", err)
 	}
-	// The CA goes along in the handshake: a joiner has nothing but its digest.
-	cert.Certificate = append(cert.Certificate, n.ca.cert.Raw)
-	n.current.Store(&cert)
+	// The roots go along in the handshake: a joiner has nothing but the digest of one.
+	for _, root := range trust.roots() {
+		cert.Certificate = append(cert.Certificate, root.Raw)
+	}
+	n.current.Store(h)
 	return nil
+}
+
+// Trust is whom the node trusts.
+func (n *Node) Trust() *CA { return n.current.Load().trust }
+
+// Issuer is the subject and the public key, in DER, of who made the node's certificate.
+func (n *Node) Issuer() (subject, publicKey []byte) {
+	issuer := n.current.Load().issuer
+	return issuer.RawSubject, issuer.RawSubjectPublicKeyInfo
+}
+
+// Standing tells whose certificates the node trusts and who made its own. It is to be what
+// Standing of the cluster's CA is, or the node has its certificate renewed.
+func (n *Node) Standing() string {
+	h := n.current.Load()
+	return standing(h.trust.roots(), h.issuer)
 }
 
 // Peer is who the node is.
 func (n *Node) Peer() Peer {
-	p, err := PeerOf(n.current.Load().Leaf)
+	p, err := PeerOf(n.current.Load().cert.Leaf)
 	if err != nil {
 		panic(err) // Renew let it in
 	}
@@ -84,58 +119,84 @@ func (n *Node) Peer() Peer {
 
 // RenewAt is when to ask for the next certificate: half-way through this one.
 func (n *Node) RenewAt() time.Time {
-	leaf := n.current.Load().Leaf
+	leaf := n.current.Load().cert.Leaf
 	return leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) / 2)
 }
 
 // Expires is the end of the certificate.
-func (n *Node) Expires() time.Time { return n.current.Load().Leaf.NotAfter }
+func (n *Node) Expires() time.Time { return n.current.Load().cert.Leaf.NotAfter }
 
 // Server is the configuration of a manager's listeners: any node of the cluster
 // may connect, nobody else.
-func (n *Node) Server() *tls.Config {
-	c := n.base()
-	c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, n.ca.pool()
-	return c
-}
+func (n *Node) Server() *tls.Config { return n.listener(tls.RequireAndVerifyClientCert) }
+
+// Admission is that of the listener for machines that join: they have no certificate yet.
+func (n *Node) Admission() *tls.Config { return n.listener(tls.VerifyClientCertIfGiven) }
 
 // Client is the configuration of connections to managers.
 func (n *Node) Client() *tls.Config {
 	c := n.base()
-	c.RootCAs, c.ServerName = n.ca.pool(), string(Manager)
+	c.ServerName = string(Manager)
+	n.verifyManagers(c)
 	return c
 }
 
 // Route is the configuration of connections among managers, in both directions.
 func (n *Node) Route() *tls.Config {
 	c := n.Server()
-	c.RootCAs, c.ServerName = c.ClientCAs, string(Manager)
+	c.ServerName = string(Manager)
+	n.verifyManagers(c)
+	return c
+}
+
+// listener verifies clients by whom the node trusts at the time of the handshake.
+func (n *Node) listener(auth tls.ClientAuthType) *tls.Config {
+	c := n.base()
+	// A session that is resumed would be one of whom the node trusted then.
+	c.SessionTicketsDisabled = true
+	c.ClientAuth, c.ClientCAs = auth, n.Trust().pool()
+	c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		now := c.Clone()
+		now.GetConfigForClient, now.ClientCAs = nil, n.Trust().pool()
+		return now, nil
+	}
+	return c
+}
+
+// verifyManagers demands that the peer is a manager, by whom the node trusts at the time
+// of the handshake. RootCAs could only say whom it trusted once.
+func (n *Node) verifyManagers(c *tls.Config) {
+	c.InsecureSkipVerify = true // ours is complete
 	c.VerifyConnection = func(s tls.ConnectionState) error {
-		p, err := verified(s)
+		if len(s.PeerCertificates) == 0 {
+			return errors.New("the peer showed no certificate")
+		}
+		opts := x509.VerifyOptions{
+			Roots: n.Trust().pool(), Intermediates: x509.NewCertPool(), DNSName: string(Manager),
+			KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
+		}
+		for _, cert := range s.PeerCertificates[1:] {
+			opts.Intermediates.AddCert(cert)
+		}
+		if _, err := s.PeerCertificates[0].Verify(opts); err != nil {
+			return fmt.Errorf("verify the manager's certificate: %w", err)
+		}
+		p, err := PeerOf(s.PeerCertificates[0])
 		if err == nil && p.Role != Manager {
 			err = fmt.Errorf("node %s is no manager", p.Node)
 		}
 		return err
 	}
-	return c
 }
 
 func (n *Node) base() *tls.Config {
 	return &tls.Config{
 		MinVersion:     tls.VersionTLS13,
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return n.current.Load(), nil },
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return n.current.Load().cert, nil },
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			return n.current.Load(), nil
+			return n.current.Load().cert, nil
 		},
 	}
-}
-
-// verified is the peer of a connection made with one of the configurations above.
-func verified(s tls.ConnectionState) (Peer, error) {
-	if len(s.VerifiedChains) == 0 {
-		return Peer{}, errors.New("the peer showed no certificate of this cluster")
-	}
-	return PeerOf(s.VerifiedChains[0][0])
 }
 
 // Join is the configuration for the first contact of a machine that has a join
@@ -156,7 +217,10 @@ func pinned(s tls.ConnectionState, t Token) error {
 		if !cert.IsCA || digest(cert) != t.digest {
 			continue
 		}
-		opts := x509.VerifyOptions{Roots: (&CA{cert: cert}).pool(), DNSName: string(Manager)}
+		opts := x509.VerifyOptions{Roots: (&CA{cert: cert}).pool(), Intermediates: x509.NewCertPool(), DNSName: string(Manager)}
+		for _, cert := range s.PeerCertificates[1:] {
+			opts.Intermediates.AddCert(cert)
+		}
 		if _, err := s.PeerCertificates[0].Verify(opts); err != nil {
 			return fmt.Errorf("verify the manager's certificate: %w", err)
 		}
@@ -165,8 +229,13 @@ func pinned(s tls.ConnectionState, t Token) error {
 	return errors.New("remote CA does not match fingerprint: the join token is of another cluster")
 }
 
+// roots are the certificates that the CA has others trust.
+func (ca *CA) roots() []*x509.Certificate { return append([]*x509.Certificate{ca.cert}, ca.also...) }
+
 func (ca *CA) pool() *x509.CertPool {
 	pool := x509.NewCertPool()
-	pool.AddCert(ca.cert)
+	for _, cert := range ca.roots() {
+		pool.AddCert(cert)
+	}
 	return pool
 }

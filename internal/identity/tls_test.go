@@ -16,10 +16,10 @@ func TestWhoMayConnect(t *testing.T) {
 	noCert := manager.Client()
 	noCert.GetClientCertificate = nil
 	// A stranger who trusts the cluster, so that it is the server that must refuse.
-	forged := stranger.Client()
-	forged.RootCAs = ca.pool()
-	forgedRoute := stranger.Route()
-	forgedRoute.RootCAs = ca.pool()
+	forged := manager.Client()
+	forged.GetClientCertificate = stranger.Client().GetClientCertificate
+	forgedRoute := manager.Route()
+	forgedRoute.GetClientCertificate = stranger.Route().GetClientCertificate
 	// A server that does not ask for certificates, for the first contact of a joiner.
 	open := manager.Server()
 	open.ClientAuth = tls.NoClientCert

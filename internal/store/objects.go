@@ -45,6 +45,8 @@ type Cluster struct {
 	// sealed with, themselves sealed (package identity).
 	CAKey   []byte `json:",omitempty"`
 	DataKey []byte `json:",omitempty"`
+	// Rotation is the CA that is taking over, while one is.
+	Rotation *Rotation `json:",omitempty"`
 	// Removed are nodes whose certificates are no longer accepted.
 	Removed []string `json:",omitempty"`
 	// UnlockKey is set while autolock is on: the key that users keep, sealed.
@@ -53,6 +55,15 @@ type Cluster struct {
 	// those of a removed one rest, as nodes may still be taking it down.
 	NextSubnet string `json:",omitempty"`
 	NextVXLAN  uint32 `json:",omitempty"`
+}
+
+// Rotation is a change of the CA under way: nodes get certificates from the new one, and
+// trust both, until all of them do.
+type Rotation struct {
+	// Cert is the new CA's certificate and Cross its key's, made by the CA before; PEM.
+	Cert, Cross string
+	// Key is the new CA's, sealed.
+	Key []byte
 }
 
 // Node is a machine of the cluster.

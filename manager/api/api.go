@@ -40,7 +40,10 @@ type Config struct {
 	// SealUnlock and OpenUnlock are for the cluster's unlock key, as users keep it.
 	SealUnlock func(key string) []byte
 	OpenUnlock func(sealed []byte) (string, error)
-	NodeID     string
+	// RotateCA has another CA take over: that of the certificate and key in PEM, or a new one
+	// if they are nil.
+	RotateCA func(c *store.Cluster, certPEM, keyPEM []byte) error
+	NodeID   string
 	// APIVersion is the newest version that clients may ask for, the local
 	// dockerd's; empty is NewestVersion.
 	APIVersion string

@@ -96,6 +96,9 @@ func (a *API) nextCluster(c *store.Cluster, spec swarm.Spec, rotate swarm.Update
 	if err := checkCluster(&next.Spec); err != nil {
 		return nil, err
 	}
+	if err := a.rotateCA(&next, c.Spec.CAConfig); err != nil {
+		return nil, err
+	}
 	ca, err := identity.ParseCA([]byte(c.TLSInfo.TrustRoot), nil)
 	if err != nil && (rotate.RotateWorkerToken || rotate.RotateManagerToken) {
 		return nil, fmt.Errorf("rotate a join token: %w", err)
@@ -113,6 +116,29 @@ func (a *API) nextCluster(c *store.Cluster, spec swarm.Spec, rotate swarm.Update
 		next.UnlockKey = a.SealUnlock(identity.NewKey().Reveal())
 	}
 	return &next, nil
+}
+
+// rotateCA has another CA take over if the spec asks for one that it did not ask for before.
+// The key that a client sends is sealed and goes no further.
+func (a *API) rotateCA(next *store.Cluster, was swarm.CAConfig) error {
+	asked := &next.Spec.CAConfig
+	cert, key := asked.SigningCACert, asked.SigningCAKey
+	asked.SigningCAKey = ""
+	switch {
+	case len(asked.ExternalCAs) > 0:
+		return badSpec("an external CA is not possible: give the CA's own certificate and key")
+	case cert == "" && key != "":
+		return badSpec("if a signing CA key is provided, the signing CA cert must also be provided")
+	case cert != "" && key == "" && cert != was.SigningCACert:
+		return badSpec("if a signing CA cert is provided, its key must also be provided")
+	case cert != "" && key != "":
+		if err := a.RotateCA(next, []byte(cert), []byte(key)); err != nil {
+			return badSpec("%v", err)
+		}
+	case asked.ForceRotate != was.ForceRotate:
+		return a.RotateCA(next, nil, nil)
+	}
+	return nil
 }
 
 // mergeCluster is the spec that follows from an update: what an old client

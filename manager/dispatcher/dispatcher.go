@@ -12,6 +12,7 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,7 +41,9 @@ type Config struct {
 	OpenAuth   func(*store.Task) (string, error)
 	// Heartbeat is the time between two heartbeats of a worker.
 	Heartbeat time.Duration
-	Log       *slog.Logger
+	// Standing is what every node's certificate is to be, "" if that cannot be said.
+	Standing func(*store.View) string
+	Log      *slog.Logger
 }
 
 // Dispatcher serves the workers' sessions.
@@ -54,6 +57,7 @@ type Dispatcher struct {
 	seen     map[string]time.Time // last sign of life, by node
 	downing  map[string]bool      // nodes being declared down
 	holds    map[string]*hold     // tasks that may not stop yet
+	standing string               // what every node's certificate is to be
 }
 
 type session struct {
@@ -75,9 +79,10 @@ var errNoSession = errors.New("no session: ask for the full set")
 
 // Run serves until the context ends.
 func (d *Dispatcher) Run(ctx context.Context) error {
-	watch, view := d.Store.Watch(store.KindTask, store.KindService, store.KindNetwork, store.KindNode)
+	watch, view := d.Store.Watch(store.KindTask, store.KindService, store.KindNetwork, store.KindNode, store.KindCluster)
 	defer watch.Close()
 	d.world = newWorld(view)
+	d.standing = d.stand(view)
 	for _, n := range view.Nodes(store.All()) {
 		d.seen[n.ID] = time.Now() // the last leader heard them; they get the usual time to be heard here
 	}
@@ -196,6 +201,7 @@ func (d *Dispatcher) heard(ctx context.Context, node string, epoch, applied uint
 		}
 		d.seen[node] = time.Now()
 		reply.Seq = s.seq
+		reply.Standing = d.standing
 		if applied > s.applied {
 			s.applied = applied
 			d.release()
@@ -214,6 +220,9 @@ func (d *Dispatcher) changed(changes []store.Change, lost bool) {
 	} else {
 		t = d.world.update(view, changes)
 	}
+	if lost || slices.ContainsFunc(changes, func(c store.Change) bool { return c.Kind == store.KindCluster }) {
+		d.standing = d.stand(view)
+	}
 	d.hold(changes)
 	for node, s := range d.sessions {
 		if view.Node(node) == nil {
@@ -225,6 +234,13 @@ func (d *Dispatcher) changed(changes []store.Change, lost bool) {
 		}
 	}
 	d.release()
+}
+
+func (d *Dispatcher) stand(v *store.View) string {
+	if d.Standing == nil {
+		return ""
+	}
+	return d.Standing(v)
 }
 
 // on says whether a session has one of the networks.
