@@ -180,10 +180,15 @@ func (n *Network) options(ctx context.Context, w bus.Network) network.CreateOpti
 		}
 	}
 	// Only the engines that have the nftables backend drop what the kernel path of published ports forwards.
-	if info, err := n.cfg.Docker.Info(ctx); err == nil && info.FirewallBackend != nil && strings.Contains(info.FirewallBackend.Driver, "nftables") {
+	if n.usesNFT(ctx) {
 		o.Options[optionGatewayMode] = "nat-unprotected"
 	}
 	return o
+}
+
+func (n *Network) usesNFT(ctx context.Context) bool {
+	info, err := n.cfg.Docker.Info(ctx)
+	return err == nil && info.FirewallBackend != nil && strings.Contains(info.FirewallBackend.Driver, "nftables")
 }
 
 // mtu is a network's: as asked for, or what the underlay leaves.
@@ -226,6 +231,12 @@ func (n *Network) networks(ctx context.Context) error {
 	}
 	if applied {
 		errs = append(errs, n.sweep(ctx, state))
+	}
+	if n.host != nil && !n.host.Forwards(false) {
+		uses := n.usesNFT(ctx)
+		n.mu.Lock()
+		n.engineNFT = uses
+		n.mu.Unlock()
 	}
 	return errors.Join(errs...)
 }
@@ -294,6 +305,7 @@ func (n *Network) adopt(w bus.Network, docker string) {
 	defer n.mu.Unlock()
 	if _, ok := n.ensured[w.ID]; !ok {
 		n.ensured[w.ID] = ensured{spec: w, docker: docker, since: time.Now(), assigned: true}
+		n.adopted = true
 	}
 }
 
@@ -317,8 +329,9 @@ func (n *Network) drop(ctx context.Context, d network.Summary) error {
 	if len(got.Containers) > 0 {
 		return nil
 	}
-	if vni, err := strconv.ParseUint(strings.TrimPrefix(d.Options[optionBridge], overlay.BridgePrefix), 10, 32); err == nil {
-		if err := overlay.Remove(uint32(vni)); err != nil {
+	vni, strange := strconv.ParseUint(strings.TrimPrefix(d.Options[optionBridge], overlay.BridgePrefix), 10, 32)
+	if strange == nil {
+		if err := overlay.Remove(overlay.VXLAN(uint32(vni))); err != nil {
 			return err
 		}
 	}
@@ -328,5 +341,8 @@ func (n *Network) drop(ctx context.Context, d network.Summary) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	delete(n.ensured, d.Labels[idLabel])
-	return nil
+	if strange != nil {
+		return nil
+	}
+	return overlay.Remove(overlay.Bridge(uint32(vni))) // the engine knows nothing of a bridge that was made again
 }

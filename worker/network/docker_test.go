@@ -256,6 +256,7 @@ func TestNode(t *testing.T) {
 		}
 		n.apply(n.service(1, 2, 3))
 	})
+	t.Run("what others remove is back within 2 s", func(t *testing.T) { n.remove(t) })
 	t.Run("a new process leaves established connections alone", func(t *testing.T) { n.restart(t) })
 	t.Run("a lookup before the namespace is ready still works", func(t *testing.T) {
 		// Nothing attaches it: after the bounded wait the tasks' own addresses are given.
@@ -338,6 +339,10 @@ func (n *node) restart(t *testing.T) {
 	before := say()
 	n.halt()
 	during := say()
+	// The kernel's path of published ports is still there, too.
+	for _, network := range []string{"tcp", "udp"} {
+		ask(t, network, "10.213.82.1:38082")
+	}
 	n.boot()
 	n.apply(n.service(1, 2, 3))
 	n.attach("client")
@@ -346,5 +351,41 @@ func (n *node) restart(t *testing.T) {
 	}
 	if got := n.exec("client", "ask", "tcp", "web:8080"); !strings.HasPrefix(got, "t") {
 		t.Error(got)
+	}
+}
+
+// remove takes away what the node's network consists of, piece by piece.
+func (n *node) remove(t *testing.T) {
+	inspect, err := n.docker.ContainerInspect(t.Context(), n.ids["client"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, command := range map[string][]string{
+		"bridge":               {"ip", "link", "del", "ovb82082"},
+		"the node's table":     {"nft", "delete", "table", "ip", "orch_" + n.net.instance},
+		"the container's rule": {"nsenter", "-t", fmt.Sprint(inspect.State.Pid), "-n", "nft", "delete", "table", "ip", "orch"},
+	} {
+		if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", name, err, out)
+		}
+		begin := time.Now()
+		back := func() bool {
+			attached, _ := exec.Command("ip", "-o", "link", "show", "master", "ovb82082").Output()
+			node, _ := exec.Command("nft", "list", "table", "ip", "orch_"+n.net.instance).Output()
+			task, _ := exec.Command("nsenter", "-t", fmt.Sprint(inspect.State.Pid), "-n", "nft", "list", "table", "ip", "orch").Output()
+			return strings.Count(string(attached), "\n") >= 4 && strings.Contains(string(node), "tcp38082") && strings.Contains(string(task), "10.213.82.11")
+		}
+		for !back() {
+			if time.Since(begin) > 5*time.Second {
+				t.Fatalf("%s: not back", name)
+			}
+		}
+		if took := time.Since(begin); took > 2*time.Second {
+			t.Errorf("%s: back after %s", name, took)
+		}
+		if got := n.exec("client", "ask", "tcp", testVIP+":8080"); !strings.HasPrefix(got, "t") {
+			t.Errorf("%s: %s", name, got)
+		}
+		ask(t, "tcp", "10.213.82.1:38082")
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/docker/docker/api/types/network"
 	"github.com/vishvananda/netlink"
 
+	"orch/worker/network/host"
 	"orch/worker/network/overlay"
 )
 
@@ -21,7 +22,7 @@ func (n *Network) Teardown(ctx context.Context) error {
 	n.ports.Close()
 	n.names.Close()
 	n.mu.Lock()
-	n.state, n.applied = State{}, true
+	n.state, n.applied, n.over = State{}, true, true
 	for id, t := range n.tasks {
 		if t.space != nil {
 			errs = append(errs, t.space.Clear())
@@ -30,6 +31,10 @@ func (n *Network) Teardown(ctx context.Context) error {
 		delete(n.tasks, id)
 	}
 	clear(n.ensured)
+	n.plan = host.Plan{}
+	if n.host != nil {
+		errs = append(errs, n.host.Clear(ctx))
+	}
 	n.mu.Unlock()
 
 	n.engine.Lock()

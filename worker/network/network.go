@@ -13,10 +13,13 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"orch/internal/bus"
 	"orch/worker/network/dns"
+	"orch/worker/network/host"
 	"orch/worker/network/ingress"
+	"orch/worker/network/nft"
 	"orch/worker/network/overlay"
 	"orch/worker/network/probe"
 	"orch/worker/network/vip"
@@ -26,7 +29,9 @@ const (
 	// vxlanPort is Swarm's own; a node that is in a real swarm too needs another.
 	vxlanPort = 4789
 	// again is how soon what others took away is put back when no event tells of it.
-	again = 2 * time.Second
+	again = time.Second
+	// thorough is how often all tables are compared with all of the kernel's, and the engine is asked for its networks.
+	thorough = 10 * time.Second
 	// settle gathers the link events of one change.
 	settle = 50 * time.Millisecond
 )
@@ -59,6 +64,7 @@ type Network struct {
 	can      probe.Result
 	names    *dns.Server
 	ports    *ingress.Ingress
+	host     *host.Host // nil on a node whose kernel cannot lead published ports
 	kick     chan struct{}
 
 	engine sync.Mutex // held while Docker's networks are changed
@@ -66,10 +72,16 @@ type Network struct {
 	mu       sync.Mutex // guards what follows
 	state    State
 	applied  bool // some state has come
+	over     bool // all is torn down
 	tables   map[string]vip.Table
 	tasks    map[string]*task
-	ensured  map[string]ensured // by network ID
-	troubles []string           // what could not be put in force last time
+	ensured  map[string]ensured   // by network ID
+	troubles []string             // what could not be put in force last time
+	plan     host.Plan            // what the host was told last
+	adopted  bool                 // a network was found on the engine, and is not extended to its peers yet
+	absent   map[string]time.Time // bridges that are gone, by network ID
+	// engineNFT says that the engine's firewall is nftables', and lets pass what is led to orch's networks.
+	engineNFT bool
 	// engineTrouble is what went wrong with the engine's networks last time; it is logged when it changes.
 	engineTrouble string
 }
@@ -90,6 +102,14 @@ func New(ctx context.Context, cfg Config) (*Network, error) {
 	n := &Network{
 		cfg: cfg, instance: hex.EncodeToString(sum[:4]), can: probe.Kernel(), names: dns.New(cfg.ResolvConf), ports: ingress.New(),
 		kick: make(chan struct{}, 1), tables: map[string]vip.Table{}, tasks: map[string]*task{}, ensured: map[string]ensured{},
+		absent: map[string]time.Time{},
+	}
+	if n.can.Services() && n.can.Ports == nil {
+		var err error
+		if n.host, err = host.Open(ctx, n.instance); err != nil {
+			return nil, err
+		}
+		n.ports.Led = true
 	}
 	return n, ctx.Err()
 }
@@ -99,6 +119,9 @@ func (n *Network) Conditions() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	all := append(n.can.Conditions(), n.troubles...)
+	if n.host != nil && !n.host.Forwards(n.engineNFT) {
+		all = append(all, "published ports pass through the daemon, and not while it restarts: there is no iptables to tell the engine's firewall")
+	}
 	ports := n.ports.Errors()
 	for _, port := range slices.Sorted(maps.Keys(ports)) {
 		all = append(all, ports[port])
@@ -168,7 +191,7 @@ func (n *Network) enforce(ctx context.Context) error {
 			errs = append(errs, n.span(w))
 		}
 	}
-	n.ports.Apply(ctx, ingress.Targets(known, n.state.Services))
+	errs = append(errs, n.lead(ctx, known, n.ports.Apply(ctx, ingress.Targets(known, n.state.Services))))
 	err := errors.Join(errs...)
 	n.note(err)
 	return err
@@ -221,6 +244,12 @@ func (n *Network) span(w bus.Network) error {
 	}
 	p.MTU = n.mtu(w)
 	changes, err := overlay.Apply(p)
+	if errors.As(err, new(netlink.LinkNotFoundError)) {
+		if _, known := n.absent[w.ID]; !known {
+			n.absent[w.ID] = time.Now()
+		}
+		return nil // look makes it again
+	}
 	if changes > 0 {
 		n.cfg.Log.Debug("network reaches other nodes", "network", w.Name, "changes", changes)
 	}
@@ -236,8 +265,17 @@ func (n *Network) Run(ctx context.Context) error {
 		n.cfg.Log.Info("no news of network devices: looking from time to time", "err", err)
 		links = nil
 	}
+	rules := make(chan struct{}, 1)
+	var listening sync.WaitGroup
 	defer n.release()
-	timer := time.NewTimer(0)
+	defer listening.Wait()
+	listening.Go(func() {
+		if err := nft.News(ctx, func() { wake(rules) }); err != nil {
+			n.cfg.Log.Info("no news of firewall rules: looking from time to time", "err", err)
+		}
+	})
+	full, timer := time.NewTimer(0), time.NewTimer(again)
+	defer full.Stop()
 	defer timer.Stop()
 	for {
 		select {
@@ -247,26 +285,37 @@ func (n *Network) Run(ctx context.Context) error {
 			switch {
 			case !ok:
 				links = nil
-			case overlay.Ours(l.Link.Attrs().Name): // not the devices of every container that comes or goes
+			case !overlay.Ours(l.Link.Attrs().Name): // a device of a container that comes or goes
+			case l.Header.Type == unix.RTM_DELLINK:
 				timer.Reset(settle)
+			default:
+				full.Reset(settle)
 			}
+		case <-rules:
+			timer.Reset(settle)
 		case <-n.kick:
-			timer.Reset(0)
+			n.reconcile(ctx, false)
+		case <-full.C:
+			n.reconcile(ctx, true)
+			full.Reset(thorough)
 		case <-timer.C:
-			n.reconcile(ctx)
+			n.look(ctx)
 			timer.Reset(again)
 		}
 	}
 }
 
-func (n *Network) poke() {
+func (n *Network) poke() { wake(n.kick) }
+
+func wake(c chan<- struct{}) {
 	select {
-	case n.kick <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
 
-func (n *Network) reconcile(ctx context.Context) {
+// reconcile makes the engine's networks agree, and then everything if asked for or if a network was found.
+func (n *Network) reconcile(ctx context.Context, all bool) {
 	err := n.networks(ctx)
 	if ctx.Err() != nil {
 		return
@@ -281,7 +330,8 @@ func (n *Network) reconcile(ctx context.Context) {
 		n.cfg.Log.Warn("the engine's networks are not as they should be", "err", err)
 	}
 	n.engineTrouble = said
-	if n.applied || len(n.ensured) > 0 {
+	if (all || n.adopted) && !n.over && (n.applied || len(n.ensured) > 0) {
+		n.adopted = false
 		_ = n.enforce(ctx) // noted
 	}
 }
@@ -295,5 +345,8 @@ func (n *Network) release() {
 	for id, t := range n.tasks {
 		t.close()
 		delete(n.tasks, id)
+	}
+	if n.host != nil {
+		n.host.Close()
 	}
 }

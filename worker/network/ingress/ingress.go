@@ -16,6 +16,9 @@ import (
 
 // Ingress holds the node's published ports.
 type Ingress struct {
+	// Led says that the kernel leads what comes for the ports that are held here (package host).
+	Led bool
+
 	mu      sync.Mutex // guards what follows
 	open    map[Port]*listener
 	failed  map[Port]string
@@ -34,8 +37,9 @@ func New() *Ingress {
 	return &Ingress{open: map[Port]*listener{}, failed: map[Port]string{}, changed: make(chan struct{}, 1)}
 }
 
-// Apply makes the node listen on exactly the given ports. Ports that could not be had are tried again by the next call.
-func (i *Ingress) Apply(ctx context.Context, want map[Port]Target) {
+// Apply makes the node listen on exactly the given ports. Ports that could not be had are tried again by the next call. It returns
+// those that are held.
+func (i *Ingress) Apply(ctx context.Context, want map[Port]Target) map[Port]Target {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	for p, l := range i.open {
@@ -44,12 +48,12 @@ func (i *Ingress) Apply(ctx context.Context, want map[Port]Target) {
 			delete(i.open, p)
 		}
 	}
-	failed := map[Port]string{}
+	failed, held := map[Port]string{}, map[Port]Target{}
 	for p, t := range want {
 		l := i.open[p]
 		if l == nil {
 			var err error
-			if l, err = listen(ctx, p); err != nil {
+			if l, err = i.listen(ctx, p); err != nil {
 				failed[p] = explain(p, err)
 				continue
 			}
@@ -57,6 +61,7 @@ func (i *Ingress) Apply(ctx context.Context, want map[Port]Target) {
 		}
 		l.target.Store(&t)
 		l.update()
+		held[p] = t
 	}
 	if !maps.Equal(failed, i.failed) {
 		i.failed = failed
@@ -65,9 +70,10 @@ func (i *Ingress) Apply(ctx context.Context, want map[Port]Target) {
 		default:
 		}
 	}
+	return held
 }
 
-func listen(ctx context.Context, p Port) (*listener, error) {
+func (i *Ingress) listen(ctx context.Context, p Port) (*listener, error) {
 	target := new(atomic.Pointer[Target])
 	target.Store(&Target{})
 	address := fmt.Sprintf(":%d", p.Number)
@@ -87,8 +93,17 @@ func listen(ctx context.Context, p Port) (*listener, error) {
 		}
 		go r.serve()
 		return &listener{Closer: r, target: target, update: r.update}, nil
+	case swarm.PortConfigProtocolSCTP:
+		if !i.Led {
+			return nil, errors.New("SCTP needs nftables on the node: use mode host")
+		}
+		fd, err := holdSCTP(p.Number)
+		if err != nil {
+			return nil, err
+		}
+		return &listener{Closer: fd, target: target, update: func() {}}, nil
 	default:
-		return nil, fmt.Errorf("%s cannot be published on every node: use mode host", p.Protocol)
+		return nil, fmt.Errorf("%s cannot be published", p.Protocol)
 	}
 }
 

@@ -21,7 +21,7 @@ func Apply(p Plan) (int, error) {
 		return a.changes, err
 	}
 	if len(p.Remotes) == 0 {
-		return a.changes, Remove(p.VNI)
+		return a.changes, Remove(VXLAN(p.VNI))
 	}
 	if err := a.device(); err != nil {
 		return a.changes, err
@@ -141,14 +141,14 @@ func (a *applier) join() error {
 	return nil
 }
 
-// Remove takes a network's VXLAN port away, if there is one.
-func Remove(vni uint32) error {
-	link, err := netlink.LinkByName(VXLAN(vni))
+// Remove takes a device away, if it is there.
+func Remove(name string) error {
+	link, err := netlink.LinkByName(name)
 	if err != nil {
-		return nil // there is none
+		return nil // it is not
 	}
 	if err := netlink.LinkDel(link); err != nil {
-		return fmt.Errorf("remove %s: %w", VXLAN(vni), err)
+		return fmt.Errorf("remove %s: %w", name, err)
 	}
 	return nil
 }

@@ -19,6 +19,7 @@ type Result struct {
 	Bridge    error
 	VXLAN     error
 	NAT       error // nftables' address translation with a map and a random choice
+	Ports     error // what leading published ports takes beyond it: the kind of an address, marks, the way back
 }
 
 // Conditions says in words what is missing.
@@ -35,6 +36,9 @@ func (r Result) Conditions() []string {
 	}
 	if r.NAT != nil {
 		out = append(out, fmt.Sprintf("services resolve to their tasks' addresses (dnsrr): nftables: %v", r.NAT))
+	}
+	if r.NAT == nil && r.Ports != nil {
+		out = append(out, fmt.Sprintf("published ports pass through the daemon, and not while it restarts: nftables: %v", r.Ports))
 	}
 	return out
 }
@@ -62,7 +66,7 @@ func Kernel() Result {
 			done <- Result{Namespace: fmt.Errorf("make a network namespace: %w", err)}
 			return
 		}
-		done <- Result{Bridge: bridge(), VXLAN: vxlan(), NAT: nat()}
+		done <- Result{Bridge: bridge(), VXLAN: vxlan(), NAT: nat(), Ports: ports()}
 	}()
 	return <-done
 }
@@ -110,5 +114,26 @@ func nat() error {
 		&expr.Lookup{SourceRegister: 1, DestRegister: 1, IsDestRegSet: true, SetName: m.Name, SetID: m.ID},
 		&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1},
 	}})
+	return c.Flush()
+}
+
+func ports() error {
+	c, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	t := c.AddTable(&nftables.Table{Name: "probe", Family: nftables.TableFamilyIPv4})
+	pre := c.AddChain(&nftables.Chain{
+		Table: t, Name: "pre", Type: nftables.ChainTypeNAT, Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityNATDest,
+	})
+	c.AddRule(&nftables.Rule{Table: t, Chain: pre, Exprs: []expr.Any{
+		&expr.Fib{Register: 1, FlagDADDR: true, ResultADDRTYPE: true},
+		&expr.Immediate{Register: 1, Data: binaryutil.NativeEndian.PutUint32(1)},
+		&expr.Ct{Key: expr.CtKeyMARK, Register: 1, SourceRegister: true},
+	}})
+	post := c.AddChain(&nftables.Chain{
+		Table: t, Name: "post", Type: nftables.ChainTypeNAT, Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource,
+	})
+	c.AddRule(&nftables.Rule{Table: t, Chain: post, Exprs: []expr.Any{&expr.Masq{}}})
 	return c.Flush()
 }

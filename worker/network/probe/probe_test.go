@@ -17,6 +17,7 @@ func TestConditions(t *testing.T) {
 		"all is well": {Result{}, nil},
 		"no root":     {Result{Namespace: no, NAT: no}, []string{"no service names or addresses, no overlay across nodes: operation not supported"}},
 		"no vxlan":    {Result{VXLAN: no}, []string{"no overlay support across nodes: vxlan: operation not supported"}},
+		"no marks":    {Result{Ports: no}, []string{"published ports pass through the daemon, and not while it restarts: nftables: operation not supported"}},
 		"no nftables": {Result{NAT: no}, []string{"services resolve to their tasks' addresses (dnsrr): nftables: operation not supported"}},
 	} {
 		if d := cmp.Diff(c.want, c.result.Conditions()); d != "" {

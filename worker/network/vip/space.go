@@ -8,19 +8,19 @@ import (
 	"net/netip"
 
 	"github.com/google/nftables"
-	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
-	mdl "github.com/mdlayher/netlink"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"orch/worker/network/nft"
 )
 
 // tableName is the table's in every task's namespace.
 const tableName = "orch"
 
-// sockBuffer holds the answers to one transaction over all services: the kernel's default overflows at a few hundred.
-const sockBuffer = 32 << 20
+// ownRules are a table's besides its services', chainRules those of a service that has tasks.
+const ownRules, chainRules = 2, 2
 
 // udpCounter counts what was sent to service addresses by UDP, so that no flow is looked for where there can be none: reading all
 // of the machine's tracked connections takes tens of milliseconds.
@@ -30,6 +30,9 @@ const udpCounter = "udp"
 type Space struct {
 	ns   netns.NsHandle
 	conn *nftables.Conn
+	eye  *nft.Eye
+	// seen is the generation of the namespace's rules at which the kernel held all of have; 0 says that someone may have changed them.
+	seen uint32
 	// have is what the kernel holds; nil says that it is not known.
 	have Table
 	// udp says that some UDP flow to a service address may be left from an earlier table.
@@ -65,16 +68,16 @@ func Open(pid int) (*Space, error) {
 
 // OpenAt is Open for a namespace at hand, which the Space closes from now on.
 func OpenAt(ns netns.NsHandle) (*Space, error) {
-	conn, err := nftables.New(nftables.WithNetNSFd(int(ns)), nftables.AsLasting(), nftables.WithSockOptions(func(c *mdl.Conn) error {
-		if err := c.SetWriteBuffer(sockBuffer); err != nil {
-			return err
-		}
-		return c.SetReadBuffer(sockBuffer)
-	}))
+	conn, err := nft.Dial(int(ns))
 	if err != nil {
 		return nil, fmt.Errorf("open nftables in a task's namespace: %w", err)
 	}
-	return &Space{ns: ns, conn: conn}, nil
+	eye, err := nft.Open(int(ns))
+	if err != nil {
+		_ = conn.CloseLasting()
+		return nil, err
+	}
+	return &Space{ns: ns, conn: conn, eye: eye}, nil
 }
 
 // Addrs are the namespace's own IPv4 addresses.
@@ -107,8 +110,13 @@ func (s *Space) Apply(want ...Table) error {
 	if fresh {
 		s.begin()
 	}
+	before, err := s.eye.Generation()
+	if err != nil {
+		return err
+	}
+	untouched := fresh || before == s.seen
 	have := s.have
-	s.have = nil // until the kernel has said yes
+	s.have, s.seen = nil, 0 // until the kernel has said yes
 	next := maps.Clone(have)
 	if next == nil {
 		next = Table{}
@@ -131,6 +139,10 @@ func (s *Space) Apply(want ...Table) error {
 		return fmt.Errorf("program the service addresses of a task: %w", err)
 	}
 	s.have = next
+	// A transaction moves the generation by one: more was someone else's.
+	if after, err := s.eye.Generation(); err == nil && untouched && after == before+1 {
+		s.seen = after
+	}
 	return s.forget(c.retired)
 }
 
@@ -168,10 +180,6 @@ func daddr() expr.Any {
 	return &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 4}
 }
 
-func saddr() expr.Any {
-	return &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4}
-}
-
 func chainName(a netip.Addr) string { return "v" + hex.EncodeToString(a.AsSlice()) }
 
 func (s *Space) set(a netip.Addr, t Target, known bool, old Target) error {
@@ -206,27 +214,16 @@ func (s *Space) set(a netip.Addr, t Target, known bool, old Target) error {
 
 // balance is the one rule of a service's chain: a backend by chance, or by the caller's address.
 func (s *Space) balance(chain *nftables.Chain, t Target) error {
-	m := &nftables.Set{Table: s.table, Anonymous: true, Constant: true, IsMap: true, KeyType: nftables.TypeInteger, DataType: nftables.TypeIPAddr}
-	elements := make([]nftables.SetElement, len(t.Backends))
-	for i, b := range t.Backends {
-		// The generator's number is the machine's, not the network's.
-		elements[i] = nftables.SetElement{Key: binaryutil.NativeEndian.PutUint32(uint32(i)), Val: b.AsSlice()}
-	}
-	if err := s.conn.AddSet(m, elements); err != nil {
-		return fmt.Errorf("encode the backends of %s: %w", chain.Name, err)
-	}
-	n := uint32(len(t.Backends))
-	pick := []expr.Any{&expr.Numgen{Register: 1, Modulus: n, Type: unix.NFT_NG_RANDOM}}
-	if t.Sticky {
-		pick = []expr.Any{saddr(), &expr.Hash{SourceRegister: 1, DestRegister: 1, Length: 4, Modulus: n, Type: expr.HashTypeJenkins}}
+	choose, err := nft.Choose(s.conn, s.table, t.Backends, t.Sticky)
+	if err != nil {
+		return fmt.Errorf("chain %s: %w", chain.Name, err)
 	}
 	s.conn.AddRule(&nftables.Rule{Table: s.table, Chain: chain, Exprs: []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_UDP}},
 		&expr.Objref{Type: unix.NFT_OBJECT_COUNTER, Name: udpCounter},
 	}})
-	s.conn.AddRule(&nftables.Rule{Table: s.table, Chain: chain, Exprs: append(pick,
-		&expr.Lookup{SourceRegister: 1, DestRegister: 1, IsDestRegSet: true, SetName: m.Name, SetID: m.ID},
+	s.conn.AddRule(&nftables.Rule{Table: s.table, Chain: chain, Exprs: append(choose,
 		&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1},
 	)})
 	return nil
@@ -300,12 +297,49 @@ func addr(ip net.IP) netip.Addr {
 	return a.Unmap()
 }
 
+// Whole says whether the namespace still holds what Apply wrote. After a no, the next Apply writes all of it anew.
+func (s *Space) Whole() (bool, error) {
+	if s.have == nil {
+		return true, nil // nothing was written
+	}
+	generation, err := s.eye.Generation()
+	if err != nil || generation == s.seen {
+		return true, err
+	}
+	live, dead := 0, 0
+	for _, t := range s.have {
+		if len(t.Backends) == 0 {
+			dead++
+		} else {
+			live++
+		}
+	}
+	rules, err := s.eye.Rules(s.table)
+	if err != nil {
+		return true, err
+	}
+	addresses, err := s.eye.Elements(s.table, s.vips.Name)
+	if err != nil {
+		return true, err
+	}
+	refused, err := s.eye.Elements(s.table, s.dead.Name)
+	if err != nil {
+		return true, err
+	}
+	if rules != ownRules+chainRules*live || addresses != live+dead || refused != dead {
+		s.have, s.seen = nil, 0
+		return false, nil
+	}
+	s.seen = generation
+	return true, nil
+}
+
 // Clear removes the table.
 func (s *Space) Clear() error {
 	t := &nftables.Table{Name: tableName, Family: nftables.TableFamilyIPv4}
 	s.conn.AddTable(t)
 	s.conn.DelTable(t)
-	s.have = nil
+	s.have, s.seen = nil, 0
 	if err := s.conn.Flush(); err != nil {
 		return fmt.Errorf("remove the service addresses of a task: %w", err)
 	}
@@ -315,5 +349,6 @@ func (s *Space) Clear() error {
 // Close lets go of the namespace and leaves its rules.
 func (s *Space) Close() {
 	_ = s.conn.CloseLasting()
+	s.eye.Close()
 	s.ns.Close()
 }
