@@ -64,10 +64,18 @@ func (n *Network) look(ctx context.Context) {
 	} else if n.host != nil && n.applied {
 		n.note(n.carry(ctx, n.plan))
 	}
-	if n.host != nil {
-		if err := n.host.Unstick(); err != nil {
-			n.cfg.Log.Debug("connections to ended tasks", "err", err)
-		}
+}
+
+// unstick frees clients of a task that ended without a word; a change does not wait for it.
+func (n *Network) unstick() {
+	if n.host == nil {
+		return
+	}
+	n.mu.Lock()
+	unanswered := n.host.Unanswered()
+	n.mu.Unlock()
+	if err := host.Unstick(unanswered); err != nil {
+		n.cfg.Log.Debug("connections to ended tasks", "err", err)
 	}
 }
 

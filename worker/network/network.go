@@ -295,11 +295,13 @@ func (n *Network) Run(ctx context.Context) error {
 			timer.Reset(settle)
 		case <-n.kick:
 			n.reconcile(ctx, false)
+			n.unstick()
 		case <-full.C:
 			n.reconcile(ctx, true)
 			full.Reset(thorough)
 		case <-timer.C:
 			n.look(ctx)
+			n.unstick()
 			timer.Reset(again)
 		}
 	}

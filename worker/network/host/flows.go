@@ -1,49 +1,174 @@
 package host
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 
 	"github.com/docker/docker/api/types/swarm"
-	"github.com/vishvananda/netlink"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"orch/worker/network/ingress"
 )
 
-// synSent is the state of a TCP connection whose opening nobody has answered (TCP_CONNTRACK_SYN_SENT).
-const synSent = 1
+// Attributes of connection tracking (linux/netfilter/nfnetlink_conntrack.h) that x/sys/unix does not name.
+const (
+	ctTupleOrig, ctTupleReply, ctStatus, ctMark, ctMarkMask, ctStatusMask = 1, 2, 3, 8, 21, 26
 
-// flows picks connections to tasks that ports do not lead to any more, and that would stay there for ever: those of UDP, and those of
-// TCP that the task has not answered, so that the client's next attempt, a second after its first, finds another task.
-type flows struct {
-	retired  map[ingress.Port][]netip.Addr
-	protocol swarm.PortConfigProtocol
+	tupleIP, tupleProto   = 1, 2
+	ipSrc                 = 1
+	protoNumber, protoDst = 1, 3
+
+	messageGet, messageDelete = 1, 2
+	// seenReply is the bit of the status that says that the other side has answered.
+	seenReply = 2
+)
+
+// flow is a tracked connection to a published port.
+type flow struct {
+	tuple    []byte // how the kernel knows it
+	protocol byte
+	port     uint16     // that was called
+	task     netip.Addr // that answers
 }
 
-// MatchConntrackFlow implements netlink.CustomConntrackFilter.
-func (f flows) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
-	if flow.Mark != mark || flow.Forward.Protocol != protocols[f.protocol] {
-		return false
-	}
-	if state, ok := flow.ProtoInfo.(*netlink.ProtoInfoTCP); ok && state.State != synSent {
-		return false
-	}
-	port := ingress.Port{Protocol: f.protocol, Number: flow.Forward.DstPort}
-	return slices.Contains(f.retired[port], addr(flow.Reverse.SrcIP))
-}
-
-func addr(ip net.IP) netip.Addr {
-	a, _ := netip.AddrFromSlice(ip)
-	return a.Unmap()
-}
-
-// end ends the flows of a protocol to the retired.
+// end ends the flows of a protocol to tasks that ports do not lead to any more, where they would stay for ever: those of UDP,
+// and those of TCP that the task has not answered, so that the client's next attempt, a second after its first, finds another task.
 func end(retired map[ingress.Port][]netip.Addr, protocol swarm.PortConfigProtocol) error {
-	if _, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, flows{retired, protocol}); err != nil {
-		return fmt.Errorf("end the flows to removed tasks: %w", err)
+	c, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		return fmt.Errorf("open connection tracking: %w", err)
 	}
-	return nil
+	defer c.Close()
+	list, err := flows(c, protocol == swarm.PortConfigProtocolTCP)
+	if err != nil {
+		return fmt.Errorf("list the flows to published ports: %w", err)
+	}
+	var errs []error
+	for _, f := range list {
+		port := ingress.Port{Protocol: protocol, Number: f.port}
+		if f.protocol != protocols[protocol] || !slices.Contains(retired[port], f.task) {
+			continue
+		}
+		_, err := c.Execute(request(messageDelete, netlink.Request|netlink.Acknowledge, netlink.Attribute{Type: netlink.Nested | ctTupleOrig, Data: f.tuple}))
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			errs = append(errs, fmt.Errorf("end the flow to a removed task: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// flows are the marked ones. The kernel leaves out those that were answered, if asked to: of a busy port there are a hundred
+// thousand. One that cannot (before 5.17) lists them, too, so the status is looked at here as well.
+func flows(c *netlink.Conn, unanswered bool) ([]flow, error) {
+	word := func(kind uint16, n uint32) netlink.Attribute {
+		return netlink.Attribute{Type: kind, Data: binary.BigEndian.AppendUint32(nil, n)}
+	}
+	attrs := []netlink.Attribute{word(ctMark, mark), word(ctMarkMask, 0xffffffff)}
+	if unanswered {
+		attrs = append(attrs, word(ctStatus, 0), word(ctStatusMask, seenReply))
+	}
+	messages, err := c.Execute(request(messageGet, netlink.Request|netlink.Dump, attrs...))
+	if err != nil {
+		return nil, err
+	}
+	var out []flow
+	for _, m := range messages {
+		f, status, err := parseFlow(m.Data)
+		if err != nil {
+			return nil, err
+		}
+		if !unanswered || status&seenReply == 0 {
+			out = append(out, f)
+		}
+	}
+	return out, nil
+}
+
+func request(kind int, flags netlink.HeaderFlags, attrs ...netlink.Attribute) netlink.Message {
+	data, err := netlink.MarshalAttributes(attrs)
+	if err != nil {
+		panic(err) // attributes of a few bytes are never too long
+	}
+	return netlink.Message{
+		Header: netlink.Header{Type: netlink.HeaderType(unix.NFNL_SUBSYS_CTNETLINK<<8 | kind), Flags: flags},
+		Data:   append([]byte{unix.AF_INET, unix.NFNETLINK_V0, 0, 0}, data...),
+	}
+}
+
+func parseFlow(message []byte) (f flow, status uint32, err error) {
+	attrs, err := decoder(message[min(4, len(message)):])
+	if err != nil {
+		return f, 0, err
+	}
+	for attrs.Next() {
+		switch attrs.Type() {
+		case ctStatus:
+			status = attrs.Uint32()
+		case ctTupleOrig:
+			f.tuple = attrs.Bytes()
+			err = errors.Join(err, f.proto(f.tuple))
+		case ctTupleReply:
+			err = errors.Join(err, f.answers(attrs.Bytes()))
+		}
+	}
+	return f, status, errors.Join(err, attrs.Err())
+}
+
+func decoder(b []byte) (*netlink.AttributeDecoder, error) {
+	d, err := netlink.NewAttributeDecoder(b)
+	if err == nil {
+		d.ByteOrder = binary.BigEndian
+	}
+	return d, err
+}
+
+// proto reads what was called.
+func (f *flow) proto(tuple []byte) error {
+	d, err := decoder(tuple)
+	if err != nil {
+		return err
+	}
+	for d.Next() {
+		if d.Type() != tupleProto {
+			continue
+		}
+		d.Nested(func(p *netlink.AttributeDecoder) error {
+			for p.Next() {
+				switch p.Type() {
+				case protoNumber:
+					f.protocol = p.Uint8()
+				case protoDst:
+					f.port = p.Uint16()
+				}
+			}
+			return nil
+		})
+	}
+	return d.Err()
+}
+
+// answers reads who does.
+func (f *flow) answers(tuple []byte) error {
+	d, err := decoder(tuple)
+	if err != nil {
+		return err
+	}
+	for d.Next() {
+		if d.Type() != tupleIP {
+			continue
+		}
+		d.Nested(func(ip *netlink.AttributeDecoder) error {
+			for ip.Next() {
+				if ip.Type() == ipSrc {
+					f.task, _ = netip.AddrFromSlice(ip.Bytes())
+				}
+			}
+			return nil
+		})
+	}
+	return d.Err()
 }

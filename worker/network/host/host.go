@@ -136,7 +136,7 @@ func (h *Host) write(p Plan) (transactions uint32, err error) {
 	return 1, h.retire(c.retired)
 }
 
-// retire ends the UDP flows to tasks that ports do not lead to any more, and remembers the tasks for Unstick.
+// retire ends the UDP flows to tasks that ports do not lead to any more, and remembers the others for Unanswered.
 func (h *Host) retire(retired map[ingress.Port][]netip.Addr) error {
 	for port, list := range retired {
 		if port.Protocol == swarm.PortConfigProtocolTCP {
@@ -149,14 +149,19 @@ func (h *Host) retire(retired map[ingress.Port][]netip.Addr) error {
 	return end(retired, swarm.PortConfigProtocolUDP)
 }
 
-// Unstick lets clients whose connection no task has answered find another one by their next attempt. It reads the machine's tracked
-// connections, which can be many: it is for after a change, not part of it.
-func (h *Host) Unstick() error {
-	if len(h.unanswered) == 0 {
+// Unanswered are the tasks that connections may still wait for, since it was last asked.
+func (h *Host) Unanswered() map[ingress.Port][]netip.Addr {
+	list := h.unanswered
+	h.unanswered = map[ingress.Port][]netip.Addr{}
+	return list
+}
+
+// Unstick lets clients whose connection no task has answered find another one by their next attempt.
+func Unstick(unanswered map[ingress.Port][]netip.Addr) error {
+	if len(unanswered) == 0 {
 		return nil
 	}
-	defer clear(h.unanswered)
-	return end(h.unanswered, swarm.PortConfigProtocolTCP)
+	return end(unanswered, swarm.PortConfigProtocolTCP)
 }
 
 // Clear removes all rules of the instance, of this process or an earlier one.

@@ -288,7 +288,7 @@ func TestAConnectionThatNoTaskAnsweredFindsAnother(t *testing.T) {
 		}
 	}
 	w.apply(h, plan(false, taskB))
-	if err := in(w.node, h.Unstick); err != nil {
+	if err := in(w.node, func() error { return Unstick(h.Unanswered()) }); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-got; err != nil || task != taskB {
