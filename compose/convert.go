@@ -30,6 +30,11 @@ type converter struct {
 // Convert makes the swarm objects of a project, in the manner of `docker stack deploy`. It reads the files of secrets and
 // configs and nothing else. images may be nil; with the result of Build, a rebuilt image rolls its service.
 func Convert(p *Project, images Images) (*Stack, error) {
+	stack, err := convert(p, images)
+	return stack, p.place(err)
+}
+
+func convert(p *Project, images Images) (*Stack, error) {
 	c := &converter{project: p.model, stack: &Stack{Name: p.Stack(), Warnings: slices.Clone(p.Warnings)}, images: images, oneShot: map[string]bool{}}
 	var err error
 	if c.secrets, err = c.convertSecrets(); err != nil {
@@ -62,7 +67,7 @@ func Convert(p *Project, images Images) (*Stack, error) {
 		}
 	}
 	c.networks(used)
-	return c.stack, nil
+	return c.stack, c.check()
 }
 
 // scoped is a name as docker/cli makes it: stack_name.

@@ -3,6 +3,7 @@ package compose
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -90,7 +91,7 @@ func reason(err error) string {
 	case errors.As(err, &late) && len(late.Failures) > 0:
 		return late.Failures[0].Service + ": " + late.Failures[0].Reason
 	}
-	return err.Error()
+	return plain(err)
 }
 
 func outcome(s string) string {
@@ -107,3 +108,9 @@ func failures(list []Failure) string {
 	}
 	return b.String()
 }
+
+// remote is the wrapping of Docker's client and of Swarm's managers around a text.
+var remote = regexp.MustCompile(`Error response from daemon: |rpc error: code = \w+ desc = `)
+
+// plain is an error's text without that.
+func plain(err error) string { return remote.ReplaceAllString(err.Error(), "") }

@@ -52,7 +52,7 @@ func Load(ctx context.Context, o LoadOptions) (*Project, error) {
 	for _, f := range details.ConfigFiles {
 		model.ComposeFiles = append(model.ComposeFiles, f.Filename)
 	}
-	p := &Project{model: model}
+	p := &Project{model: model, files: files}
 	if err := p.account(found, files); err != nil {
 		return nil, err
 	}

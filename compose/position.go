@@ -58,11 +58,17 @@ func locate(err error, files []types.ConfigFile) error {
 	text := err.Error()
 	if f, rest, ok := cutParse(text, files); ok {
 		e := &LoadError{File: display(f), Text: strings.TrimPrefix(rest, "yaml: "), err: err}
+		if m := nested.FindStringSubmatch(e.Text); m != nil {
+			e.Line, _ = strconv.Atoi(m[1])
+			e.Text = m[2]
+			return e
+		}
 		e.Line, e.Column = yamlPlace(rest)
 		return e
 	}
-	e := &LoadError{Text: text, err: err}
-	if m := schemaText.FindStringSubmatch(text); m != nil {
+	e := &LoadError{err: err}
+	if e.Key, e.Text = reword(text); e.Key != "" {
+	} else if m := schemaText.FindStringSubmatch(text); m != nil {
 		e.File, e.Key, e.Text = display(m[1]), m[2], m[3]
 		if u := unknownKeys.FindStringSubmatch(e.Text); u != nil {
 			e.Key, e.Text = unknownKey(e.Key, u[1])
@@ -71,20 +77,34 @@ func locate(err error, files []types.ConfigFile) error {
 		}
 	} else if m := interpolation.FindStringSubmatch(text); m != nil {
 		e.Key, e.Text = m[1], m[2]
-	} else if m := keyPrefix.FindStringSubmatch(text); m != nil {
+	} else if m := keyPrefix.FindStringSubmatch(e.Text); m != nil {
 		e.Key, e.Text = m[1], m[2]
-	} else if m := servicePrefix.FindStringSubmatch(text); m != nil {
-		e.Key, e.Text = "services."+m[1], m[2]
+	} else if m := servicePrefix.FindStringSubmatch(e.Text); m != nil {
+		e.Key, e.Text = sharpen("services."+m[1], m[2]), m[2]
 	}
 	if len(files) == 1 && e.File == "" {
 		e.File = display(files[0].Filename)
 	}
-	if e.Key != "" {
-		if at := newPositions(files).find(e.Key); at.line > 0 {
-			e.File, e.Line, e.Column = at.file, at.line, at.column
-		}
+	if at := newPositions(files).of(e); at.line > 0 {
+		e.File, e.Line, e.Column = at.file, at.line, at.column
 	}
 	return e
+}
+
+// of is the place of an error: its key's, or that of the value or the end of a key that its text names.
+func (p positions) of(e *LoadError) position {
+	if m := bareKey.FindStringSubmatch(e.Text); e.Key == "" && m != nil {
+		e.Key = p.onlyService(m[1])
+	}
+	if e.Key != "" {
+		return p.find(e.Key)
+	}
+	if m := badPort.FindStringSubmatch(e.Text); m != nil {
+		if at, ok := p.findValue(m[1]); ok {
+			return at
+		}
+	}
+	return position{}
 }
 
 // yamlPlace reads the place of the problem, the last that a YAML error names. Its parser counts from 0, its scanner's lines from 1.

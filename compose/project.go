@@ -13,6 +13,7 @@ type Project struct {
 	Warnings []Warning
 
 	model *types.Project
+	files []types.ConfigFile // as read, to place what is found wrong later
 }
 
 // Warning says that something in a compose file has no effect, or not the effect that its author may expect.

@@ -123,7 +123,7 @@ func (r *rollout) step(ctx context.Context) (wrote bool, err error) {
 				case ctx.Err() != nil || temporary(err):
 					return wrote, err
 				default: // refused: a port that is taken, a spec that the server does not accept
-					t.verdict.phase, t.verdict.why = Failed, err.Error()
+					t.verdict.phase, t.verdict.why = Failed, plain(err)
 				}
 			}
 		}

@@ -43,6 +43,9 @@ func held(u *swarm.UpdateStatus) bool {
 	return u != nil && u.State == swarm.UpdateStateUpdating && strings.HasPrefix(u.Message, strategy.Held)
 }
 
+// extensionKeys are what x-orch can hold.
+var extensionKeys = []string{"blue_green", "canary"}
+
 // strategyLabels are the labels for x-orch's canary and blue_green:
 //
 //	x-orch:
@@ -53,6 +56,9 @@ func strategyLabels(s types.ServiceConfig) (map[string]string, error) {
 	x, ok := s.Extensions["x-orch"].(map[string]any)
 	if !ok {
 		return nil, nil
+	}
+	if err := checkExtension(x); err != nil {
+		return nil, err
 	}
 	labels := map[string]string{}
 	switch c := x["canary"].(type) {

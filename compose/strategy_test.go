@@ -21,7 +21,7 @@ func TestStrategyLabels(t *testing.T) {
 		{name: "for a time", x: map[string]any{"canary": map[string]any{"tasks": 1, "hold": "10m"}}, want: map[string]string{"orch.update.canary": "1", "orch.update.canary.hold": "10m"}},
 		{name: "blue-green", x: map[string]any{"blue_green": true}, want: map[string]string{"orch.update.blue-green": "true"}},
 		{name: "not blue-green", x: map[string]any{"blue_green": false}, want: map[string]string{}},
-		{name: "other keys are others'", x: map[string]any{"autoscale": 1}, want: map[string]string{}},
+		{name: "an unknown key", x: map[string]any{"canry": 1}, err: `did you mean "canary"`},
 		{name: "both", x: map[string]any{"canary": 1, "blue_green": true}, err: "exclude each other"},
 		{name: "negative", x: map[string]any{"canary": -1}, err: "1 or more"},
 		{name: "no number", x: map[string]any{"canary": "some"}, err: "not a number of tasks"},
