@@ -17,7 +17,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/docker/docker/client"
@@ -56,7 +55,6 @@ type Daemon struct {
 	docker  *client.Client
 	through *passthrough.Handler
 	log     *slog.Logger
-	handler atomic.Pointer[http.Handler]
 	outside http.Handler // while the node is in no cluster
 	// life ends when the daemon is to stop; nodes run within it.
 	life context.Context
@@ -65,6 +63,11 @@ type Daemon struct {
 	change sync.Mutex
 	node   *node // nil while the node is in no cluster, or
 	idle   *idle // in one and without its roles
+
+	// serve guards what is served, and on whose behalf: a node that has left says nothing more.
+	serve   sync.Mutex
+	served  *node
+	handler http.Handler
 
 	// failed carries the error of a role that cannot go on.
 	failed chan error
@@ -94,7 +97,7 @@ func Run(ctx context.Context, cfg Config) error {
 		log: cfg.Log.With("component", "daemon"), life: ctx, failed: make(chan error, 1),
 	}
 	d.outside = d.outsideHandler(ctx)
-	d.swap(d.outside)
+	d.show(d.outside)
 	return d.run(ctx)
 }
 
@@ -104,7 +107,7 @@ func (d *Daemon) run(ctx context.Context) error {
 		return err
 	}
 	server := &http.Server{
-		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*d.handler.Load()).ServeHTTP(w, r) }),
+		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { d.serving().ServeHTTP(w, r) }),
 		ReadHeaderTimeout: readHeaderTimeout,
 		ErrorLog:          slog.NewLogLogger(d.log.Handler(), slog.LevelDebug),
 	}
@@ -136,6 +139,37 @@ func (d *Daemon) run(ctx context.Context) error {
 		d.log.Info("stopped; containers run on")
 	}
 	return err
+}
+
+// enter makes n the node whose API is served.
+func (d *Daemon) enter(n *node) {
+	d.node, d.idle = n, nil
+	d.serve.Lock()
+	defer d.serve.Unlock()
+	d.served, d.handler = n, n.handler
+}
+
+// show serves what is said on behalf of no node that runs.
+func (d *Daemon) show(h http.Handler) {
+	d.serve.Lock()
+	defer d.serve.Unlock()
+	d.served, d.handler = nil, h
+}
+
+// swap changes what a node serves.
+func (d *Daemon) swap(n *node, h http.Handler) {
+	d.serve.Lock()
+	defer d.serve.Unlock()
+	n.handler = h
+	if d.served == n {
+		d.handler = h
+	}
+}
+
+func (d *Daemon) serving() http.Handler {
+	d.serve.Lock()
+	defer d.serve.Unlock()
+	return d.handler
 }
 
 func shutdown(server *http.Server) {

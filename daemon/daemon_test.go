@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -45,20 +44,6 @@ func TestAddressesAreReadAsSwarmReadsThem(t *testing.T) {
 		if err != nil || got.String() != want {
 			t.Errorf("%q is %s (%v), want %s", in, got, err, want)
 		}
-	}
-}
-
-func TestTheBusTakesThePortsAbove(t *testing.T) {
-	m := membership{ListenAddr: "0.0.0.0:2377", AdvertiseAddr: "192.0.2.1:2377"}
-	got, err := m.ports()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := (ports{client: "0.0.0.0:2378", route: "0.0.0.0:2379", advertised: "192.0.2.1:2378"}); got != want {
-		t.Errorf("ports %+v, want %+v", got, want)
-	}
-	if got := above(netip.MustParseAddrPort("127.0.0.1:0"), 2); got != "127.0.0.1:0" {
-		t.Errorf("any port became %s", got)
 	}
 }
 

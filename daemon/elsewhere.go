@@ -15,6 +15,7 @@ import (
 
 	"orch/daemon/passthrough"
 	"orch/internal/store"
+	"orch/manager"
 )
 
 // keptExecs is how many commands in containers of other nodes are remembered; a client starts one right after it has created it.
@@ -40,14 +41,14 @@ type elsewhere struct {
 }
 
 // elsewhereOf makes the routes' handler for a manager.
-func (d *Daemon) elsewhereOf(n *node) *elsewhere {
+func (d *Daemon) elsewhereOf(n *node, m *manager.Manager) *elsewhere {
 	return &elsewhere{
-		self: n.m.NodeID, through: d.through, view: n.manager.Store().View,
+		self: n.m.Load().NodeID, through: d.through, view: m.Store().View,
 		nodes: map[string]http.Handler{}, execs: map[string]string{},
 		here: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { d.nodeHandler(n.agent).ServeHTTP(w, r) }),
 		over: func(node string) http.Handler {
 			return passthrough.Over("node "+node, func(ctx context.Context) (net.Conn, error) {
-				return n.manager.Bus().Manager().Dial(ctx, node)
+				return m.Bus().Manager().Dial(ctx, node)
 			}, d.log)
 		},
 	}

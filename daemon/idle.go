@@ -34,7 +34,7 @@ func (d *Daemon) rest(i *idle) {
 		}
 		return s
 	})
-	d.swap(r)
+	d.show(r)
 }
 
 // Unlock lets a locked manager go on.
@@ -55,7 +55,7 @@ func (d *Daemon) Unlock(ctx context.Context, r swarm.UnlockRequest) error {
 	case err != nil:
 		return err
 	}
-	n, err := d.start(ctx, m, c, nil)
+	n, err := d.start(ctx, m, c, managing{})
 	if err != nil {
 		return err
 	}
@@ -70,18 +70,19 @@ func (d *Daemon) leaveIdle(ctx context.Context, force bool) error {
 		if d.idle.state == swarm.LocalNodeStateLocked {
 			return errdefs.ErrUnavailable.WithMessage(api.Locked)
 		}
-		return errLastLeaves
+		return errdefs.ErrUnavailable.WithMessage(leavesManager + leavesLast)
 	}
 	if err := os.Remove(d.files.path(stateFile)); err != nil {
 		return fmt.Errorf("forget the node's state: %w", err)
 	}
 	m := d.idle.m
 	d.idle = nil
-	d.swap(d.outside)
+	d.show(d.outside)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
-	n := &node{m: m}
-	err := d.prepareAgent(ctx, n, nil, nil)
+	n := &node{d: d, c: &credentials{}, told: make(chan word, 1)}
+	n.m.Store(m)
+	err := n.prepareAgent(ctx, nil)
 	if err == nil {
 		err = n.agent.Leave(ctx)
 	}

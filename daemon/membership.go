@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -19,10 +18,8 @@ import (
 // Swarm's words for calls that do not fit the node's state.
 // Source: moby, daemon/cluster/errors.go.
 var (
-	errMember     = errdefs.ErrUnavailable.WithMessage(`This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.`)
-	errNoMember   = errdefs.ErrUnavailable.WithMessage("This node is not part of a swarm")
-	errLastLeaves = errdefs.ErrUnavailable.WithMessage("You are attempting to leave the swarm on a node that is participating as a manager. " +
-		"Removing the last manager erases all current state of the swarm. Use `--force` to ignore this message.")
+	errMember    = errdefs.ErrUnavailable.WithMessage(`This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.`)
+	errNoMember  = errdefs.ErrUnavailable.WithMessage("This node is not part of a swarm")
 	errWrongKey  = errdefs.ErrUnauthenticated.WithMessage("swarm could not be unlocked: invalid key provided")
 	errNotLocked = errdefs.ErrConflict.WithMessage("swarm is not locked")
 )
@@ -34,6 +31,9 @@ const engineTimeout = 10 * time.Second
 func (d *Daemon) Init(ctx context.Context, r swarm.InitRequest) (string, error) {
 	d.change.Lock()
 	defer d.change.Unlock()
+	if d.node != nil && r.ForceNewCluster {
+		return d.rescue(ctx)
+	}
 	if d.node != nil || d.idle != nil {
 		return "", errMember
 	}
@@ -54,11 +54,12 @@ func (d *Daemon) Init(ctx context.Context, r swarm.InitRequest) (string, error) 
 	}
 	founding.CA = c.ca
 	founding.Request.Spec.CAConfig.SigningCAKey = "" // sealed, it is the state's
+	m.Server = m.NodeID
 	// What an init left behind that never came to its end belongs to nobody.
 	if err := d.files.remove(); err != nil {
 		return "", err
 	}
-	n, err := d.start(ctx, m, c, founding)
+	n, err := d.start(ctx, m, c, managing{founding: founding})
 	if err == nil {
 		// From here on the node is a member after a restart, too.
 		if err = d.files.save(m, c, certPEM, keyPEM); err != nil {
@@ -168,32 +169,6 @@ func foundingCredentials(f files, m *membership, spec swarm.CAConfig) (c *creden
 	return &credentials{ca: ca, node: node, seal: identity.NewKey(), box: newStrongbox(f), renew: make(chan struct{}, 1)}, certPEM, keyPEM, err
 }
 
-// Leave takes the node out of its cluster: its tasks end, and nothing of them stays.
-func (d *Daemon) Leave(ctx context.Context, force bool) error {
-	d.change.Lock()
-	defer d.change.Unlock()
-	if d.idle != nil {
-		return d.leaveIdle(ctx, force)
-	}
-	if d.node == nil {
-		return errNoMember
-	}
-	if d.node.m.Manager && !force {
-		return errLastLeaves
-	}
-	// The membership goes first: a daemon that is killed in between must not come
-	// back as a member whose state is gone.
-	if err := os.Remove(d.files.path(stateFile)); err != nil {
-		return fmt.Errorf("forget the node's state: %w", err)
-	}
-	n := d.node
-	d.node = nil
-	d.swap(d.outside)
-	err := errors.Join(n.end(ctx), d.files.remove())
-	d.log.Info("left the cluster", "cluster", n.m.ClusterID, "error", err)
-	return err
-}
-
 // resume starts what the node was part of when the daemon stopped.
 func (d *Daemon) resume(ctx context.Context) error {
 	d.change.Lock()
@@ -207,7 +182,7 @@ func (d *Daemon) resume(ctx context.Context) error {
 	if err != nil || m == nil {
 		return err
 	}
-	n, err := d.start(ctx, m, c, nil)
+	n, err := d.start(ctx, m, c, managing{})
 	if err != nil {
 		return err
 	}
@@ -215,28 +190,26 @@ func (d *Daemon) resume(ctx context.Context) error {
 	return nil
 }
 
-// ports are a manager's listeners on the bus, and what workers are told of them.
-type ports struct{ client, route, advertised string }
-
-// ports are the bus', above the manager's own.
-func (m *membership) ports() (ports, error) {
-	listen, err := netip.ParseAddrPort(m.ListenAddr)
+// rescue makes this manager the only one of its cluster, after the majority was lost. Its services and workers stay; the managers
+// that were lost must not come back as such.
+func (d *Daemon) rescue(ctx context.Context) (string, error) {
+	m := d.node.m.Load()
+	if !m.Manager {
+		return "", errdefs.ErrUnavailable.WithMessage("This node is not a swarm manager: --force-new-cluster goes on from what a manager has.")
+	}
+	d.log.Warn("going on alone, without the other managers", "cluster", m.ClusterID)
+	d.node.stop()
+	n, err := d.start(ctx, m, d.node.c, managing{rescue: true})
 	if err != nil {
-		return ports{}, fmt.Errorf("listen address: %w", err)
+		// As it was: the others may yet come back.
+		again, failed := d.start(ctx, m, d.node.c, managing{})
+		if failed == nil {
+			d.enter(again)
+		}
+		return "", errors.Join(err, failed)
 	}
-	advertise, err := netip.ParseAddrPort(m.AdvertiseAddr)
-	if err != nil {
-		return ports{}, fmt.Errorf("advertise address: %w", err)
-	}
-	return ports{client: above(listen, 1), route: above(listen, 2), advertised: above(advertise, 1)}, nil
-}
-
-// above is the address n ports further; port 0 stays any.
-func above(a netip.AddrPort, n uint16) string {
-	if a.Port() == 0 {
-		return a.String()
-	}
-	return netip.AddrPortFrom(a.Addr(), a.Port()+n).String()
+	d.enter(n)
+	return m.NodeID, nil
 }
 
 func (d *Daemon) stateDir() string { return filepath.Join(d.cfg.DataDir, clusterDir, "state") }

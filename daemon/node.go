@@ -5,14 +5,17 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/docker/docker/api/types/swarm"
 	"golang.org/x/sync/errgroup"
 
 	"orch/internal/bus"
+	"orch/internal/identity"
 	"orch/manager"
-	"orch/manager/api"
 	"orch/worker"
 	"orch/worker/attach"
 	"orch/worker/engine/docker"
@@ -22,85 +25,77 @@ import (
 // endTimeout bounds how long a leaving node waits for its tasks to stop.
 const endTimeout = 60 * time.Second
 
-// node is what runs while the machine is in a cluster: a worker, and on a
-// manager the control plane.
+// node is what runs while the machine is in a cluster: a worker, and while it is
+// a manager the control plane, which comes and goes as the managers say.
 type node struct {
-	m       *membership
-	manager *manager.Manager
+	d       *Daemon
+	c       *credentials
 	agent   *worker.Agent
 	network *network.Network
 	conn    *bus.WorkerConn
 	keeper  *attach.Keeper
+
+	// write guards the changes of m, which is replaced, never changed.
+	write sync.Mutex
+	m     atomic.Pointer[membership]
+	// handler is what the node serves; the daemon's lock guards it.
 	handler http.Handler
-	// also runs beside the worker: the manager, or what a worker alone needs.
-	also []func(context.Context) error
+	// manager is nil while the node is none, or is not ready to be one.
+	manager atomic.Pointer[manager.Manager]
+	// told has the last word of the managers.
+	told chan word
+	// part is the control plane; it belongs to start, and then to keepRole.
+	part *part
 
 	cancel context.CancelFunc // ends both roles, containers run on
 	done   chan struct{}      // closed when they have ended
 }
 
-// start runs a membership. It returns once the node can serve.
-func (d *Daemon) start(ctx context.Context, m *membership, c *credentials, founding *manager.Founding) (*node, error) {
+// word is what the managers say of the node and of themselves.
+type word struct {
+	role     swarm.NodeRole
+	managers []string
+}
+
+// start runs a membership. It returns once the node can serve; a manager that finds no majority of
+// the others serves that.
+func (d *Daemon) start(ctx context.Context, m *membership, c *credentials, how managing) (*node, error) {
 	life, cancel := context.WithCancel(d.life)
-	n := &node{m: m, cancel: cancel, done: make(chan struct{})}
-	if err := d.startRoles(ctx, n, c, founding); err != nil {
+	n := &node{d: d, c: c, cancel: cancel, done: make(chan struct{}), told: make(chan word, 1)}
+	n.m.Store(m)
+	if err := n.startRoles(ctx, life, how); err != nil {
 		cancel()
 		n.close()
 		return nil, err
 	}
-	go d.supervise(life, n)
+	go n.supervise(life)
 	return n, nil
 }
 
-func (d *Daemon) startRoles(ctx context.Context, n *node, c *credentials, founding *manager.Founding) error {
-	if n.m.Manager {
-		if err := d.startManager(ctx, n, c, founding); err != nil {
-			return fmt.Errorf("start the manager: %w", err)
-		}
-	} else {
-		n.also = append(n.also, func(ctx context.Context) error { return d.keepFresh(ctx, n.m, c) })
-	}
-	if err := d.startWorker(ctx, n, c); err != nil {
+func (n *node) startRoles(ctx, life context.Context, how managing) error {
+	if err := n.startWorker(ctx); err != nil {
 		return fmt.Errorf("start the worker: %w", err)
 	}
-	if n.manager == nil {
-		n.handler = d.workerHandler(ctx, n)
+	n.d.swap(n, n.d.workerHandler(ctx, n))
+	if !n.m.Load().Manager {
 		return nil
 	}
-	var a *api.API
-	a, n.handler = d.managerHandler(ctx, n)
-	n.also = append(n.also, a.Run)
+	n.part = n.manage(life, how)
+	if err := n.part.wait(ctx, how.patience(n.m.Load())); err != nil {
+		return fmt.Errorf("start the manager: %w", err)
+	}
 	return nil
 }
 
-func (d *Daemon) startManager(ctx context.Context, n *node, c *credentials, founding *manager.Founding) error {
-	p, err := n.m.ports()
-	if err != nil {
-		return err
-	}
-	n.manager, err = manager.Start(ctx, manager.Config{
-		NodeID: n.m.NodeID, ClusterID: n.m.ClusterID, Dir: d.stateDir(),
-		AdmitAddr: n.m.ListenAddr, ClientAddr: p.client, RouteAddr: p.route, AdvertiseBus: p.advertised,
-		Identity: c.node, SaveIdentity: d.files.saver(c), Seal: c.seal, SetUnlock: c.box.setUnlock, Founding: founding,
-		Log: d.cfg.Log,
+func (n *node) startWorker(ctx context.Context) (err error) {
+	d, m := n.d, n.m.Load()
+	n.conn, err = bus.DialWorker(ctx, bus.WorkerConfig{
+		NodeID: m.NodeID, Addrs: bus.ClientAddrs(m.turnTo()), TLS: n.c.node.Client(), Patient: true, Log: d.cfg.Log,
 	})
 	if err != nil {
 		return err
 	}
-	n.also = append(n.also, n.manager.Run)
-	return nil
-}
-
-func (d *Daemon) startWorker(ctx context.Context, n *node, c *credentials) error {
-	dial := bus.WorkerConfig{NodeID: n.m.NodeID, Addrs: n.m.Managers, TLS: c.node.Client(), Patient: true, Log: d.cfg.Log}
-	if n.manager != nil {
-		dial.Server = n.manager.Bus()
-	}
-	var err error
-	if n.conn, err = bus.DialWorker(ctx, dial); err != nil {
-		return err
-	}
-	if err := d.prepareAgent(ctx, n, n.conn, c); err != nil {
+	if err := n.prepareAgent(ctx, n.conn); err != nil {
 		return err
 	}
 	n.keeper = attach.New(attach.Config{Managers: n.conn, Network: n.network, Docker: d.docker, Log: d.cfg.Log})
@@ -108,34 +103,46 @@ func (d *Daemon) startWorker(ctx context.Context, n *node, c *credentials) error
 }
 
 // prepareAgent makes the node's worker without running it.
-func (d *Daemon) prepareAgent(ctx context.Context, n *node, managers worker.Managers, c *credentials) (err error) {
+func (n *node) prepareAgent(ctx context.Context, managers worker.Managers) (err error) {
+	d, m := n.d, n.m.Load()
 	n.network, err = network.New(ctx, network.Config{
-		NodeID: n.m.NodeID, Docker: d.docker, Underlay: n.m.DataPathAddr, VXLANPort: int(n.m.DataPathPort),
+		NodeID: m.NodeID, Docker: d.docker, Underlay: m.DataPathAddr, VXLANPort: int(m.DataPathPort),
 		StateDir: d.cfg.DataDir, Log: d.cfg.Log,
 	})
 	if err != nil {
 		return err
 	}
 	n.agent, err = worker.New(ctx, worker.Config{
-		NodeID: n.m.NodeID, ClusterID: n.m.ClusterID,
-		Dir: filepath.Join(d.cfg.DataDir, clusterDir, "worker"), RunDir: filepath.Join(d.cfg.DataDir, "run"),
-		Address: n.m.DataPathAddr, TLSInfo: func() swarm.TLSInfo { return manager.NodeTLSInfo(c.node) }, Stand: c.stand, Engine: docker.New(d.docker),
-		Network: n.network, Managers: managers, Log: d.cfg.Log,
+		NodeID: m.NodeID, ClusterID: m.ClusterID,
+		Dir: filepath.Join(d.cfg.DataDir, clusterDir, "worker"), RunDir: filepath.Join(d.cfg.DataDir, "run"), Address: m.DataPathAddr,
+		TLSInfo: func() swarm.TLSInfo { return manager.NodeTLSInfo(n.c.node) }, Stand: n.c.stand, Told: n.hear,
+		Engine: docker.New(d.docker), Network: n.network, Managers: managers, Log: d.cfg.Log,
 	})
 	return err
 }
 
+// hear keeps the last word of the managers for keepRole.
+func (n *node) hear(role swarm.NodeRole, managers []string) {
+	select {
+	case <-n.told:
+	default:
+	}
+	n.told <- word{role, managers} // the agent is the only sender
+}
+
 // supervise runs both roles until one fails or the node is stopped.
-func (d *Daemon) supervise(life context.Context, n *node) {
+func (n *node) supervise(life context.Context) {
 	defer close(n.done)
 	group, ctx := errgroup.WithContext(life)
-	for _, run := range append(n.also,
+	for _, run := range []func(context.Context) error{
+		n.keepRole,
+		n.keepFresh,
 		n.agent.Run,
 		n.network.Run,
 		n.keeper.Run,
 		func(ctx context.Context) error { return n.conn.ServeLogs(ctx, n.agent.Logs) },
-		func(ctx context.Context) error { return d.serveNode(ctx, n) },
-	) {
+		func(ctx context.Context) error { return n.d.serveNode(ctx, n) },
+	} {
 		group.Go(func() error {
 			if err := run(ctx); err != nil && ctx.Err() == nil {
 				return err
@@ -147,10 +154,69 @@ func (d *Daemon) supervise(life context.Context, n *node) {
 	n.close()
 	if err != nil {
 		select {
-		case d.failed <- err:
+		case n.d.failed <- err:
 		default: // the first failure is the one to tell
 		}
 	}
+}
+
+// keepRole makes the node what the managers say, until the context ends.
+func (n *node) keepRole(ctx context.Context) error {
+	for {
+		var ended <-chan struct{}
+		if n.part != nil {
+			ended = n.part.ended
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ended:
+			return n.part.err
+		case w := <-n.told:
+			if err := n.learn(w.managers); err != nil {
+				return err
+			}
+			switch {
+			case w.role == swarm.NodeRoleManager && n.part == nil:
+				n.part = n.manage(ctx, managing{enrol: true})
+			case w.role == swarm.NodeRoleWorker && n.part != nil:
+				if err := n.demote(ctx); err != nil {
+					return err
+				}
+			}
+		}
+	}
+}
+
+// learn remembers where the managers are.
+func (n *node) learn(managers []string) error {
+	if len(managers) == 0 || slices.Equal(managers, n.m.Load().Managers) {
+		return nil
+	}
+	return n.remember(func(m *membership) { m.Managers = managers })
+}
+
+// remember changes what the node knows of its membership, on disk first.
+func (n *node) remember(change func(*membership)) error {
+	n.write.Lock()
+	defer n.write.Unlock()
+	m := *n.m.Load()
+	change(&m)
+	if err := n.d.files.saveMembership(&m); err != nil {
+		return err
+	}
+	n.m.Store(&m)
+	if n.conn == nil {
+		return nil
+	}
+	return n.conn.SetManagers(bus.ClientAddrs(m.turnTo()))
+}
+
+// keepFresh renews the node's certificate with any manager, itself if it is one.
+func (n *node) keepFresh(ctx context.Context) error {
+	return identity.KeepFresh(ctx, n.c.node, n.c.renew, n.d.files.saver(n.c), n.sign, func(err error, again time.Duration) {
+		n.d.log.Warn("the node's certificate could not be renewed", "again in", again, "error", err)
+	})
 }
 
 // close lets go of what start has opened.
@@ -158,8 +224,8 @@ func (n *node) close() {
 	if n.conn != nil {
 		n.conn.Close()
 	}
-	if n.manager != nil {
-		n.manager.Stop()
+	if n.part != nil {
+		n.part.stop()
 	}
 }
 
@@ -179,12 +245,3 @@ func (n *node) end(ctx context.Context) error {
 	}
 	return nil
 }
-
-// enter makes the node's API the one that is served.
-func (d *Daemon) enter(n *node) {
-	d.node, d.idle = n, nil
-	d.swap(n.handler)
-}
-
-// swap serves h from here on.
-func (d *Daemon) swap(h http.Handler) { d.handler.Store(&h) }

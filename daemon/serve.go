@@ -8,6 +8,7 @@ import (
 	"github.com/docker/docker/api/types/swarm"
 	"github.com/gorilla/mux"
 
+	"orch/manager"
 	"orch/manager/api"
 )
 
@@ -22,16 +23,26 @@ func (d *Daemon) outsideHandler(ctx context.Context) http.Handler {
 	return r
 }
 
-// workerHandler answers on a worker: the cluster is the managers' business.
+// workerHandler answers on a worker: the cluster is the managers' business. On a manager
+// it answers while there is no majority of them to have the state from.
 func (d *Daemon) workerHandler(ctx context.Context, n *node) http.Handler {
-	state := func() swarm.LocalNodeState { return swarm.LocalNodeStateActive }
+	state := func() swarm.LocalNodeState {
+		if n.m.Load().Manager {
+			return swarm.LocalNodeStatePending
+		}
+		return swarm.LocalNodeStateActive
+	}
 	r := d.router(state, false)
 	version := d.engineVersion(ctx)
 	api.Inactive(r, d, state, nil, version)
 	(&attachments{keeper: n.keeper, through: d.through, newest: version}).register(r)
 	d.addInfo(r, func() swarm.Info {
-		s := swarm.Info{NodeID: n.m.NodeID, NodeAddr: n.m.DataPathAddr, LocalNodeState: swarm.LocalNodeStateActive}
-		for _, addr := range n.m.Admission {
+		m := n.m.Load()
+		s := swarm.Info{NodeID: m.NodeID, NodeAddr: m.DataPathAddr, LocalNodeState: state()}
+		if m.Manager {
+			s.Error = "waiting for a majority of the managers"
+		}
+		for _, addr := range m.Managers {
 			s.RemoteManagers = append(s.RemoteManagers, swarm.Peer{Addr: addr})
 		}
 		return s
@@ -49,15 +60,15 @@ func (d *Daemon) addInfo(r *mux.Router, place func() swarm.Info) {
 }
 
 // managerHandler is the API of a manager, and the handler that serves it.
-func (d *Daemon) managerHandler(ctx context.Context, n *node) (*api.API, http.Handler) {
+func (d *Daemon) managerHandler(ctx context.Context, n *node, m *manager.Manager) (*api.API, http.Handler) {
 	version := d.engineVersion(ctx)
 	a := api.New(api.Config{
-		Store: n.manager.Store(), Membership: d, Through: d.through, Logs: n.manager.Bus().Manager().Logs,
-		SealSecret: n.manager.SealSecret, SealAuth: n.manager.SealAuth, SealUnlock: n.manager.SealUnlock, OpenUnlock: n.manager.OpenUnlock, RotateCA: n.manager.RotateCA,
-		NodeID: n.m.NodeID, APIVersion: version, Log: d.cfg.Log.With("component", "api"),
+		Store: m.Store(), Membership: d, Through: d.through, Logs: m.Bus().Manager().Logs, Peer: m.Peers().Of,
+		SealSecret: m.SealSecret, SealAuth: m.SealAuth, SealUnlock: m.SealUnlock, OpenUnlock: m.OpenUnlock, RotateCA: m.RotateCA,
+		NodeID: n.m.Load().NodeID, APIVersion: version, Log: d.cfg.Log.With("component", "api"),
 	})
 	r := d.router(func() swarm.LocalNodeState { return swarm.LocalNodeStateActive }, true)
-	d.elsewhereOf(n).register(r)
+	d.elsewhereOf(n, m).register(r)
 	a.Register(r)
 	(&attachments{keeper: n.keeper, through: d.through, newest: version}).register(r)
 	return a, r

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"orch/internal/identity"
 )
@@ -38,22 +39,39 @@ type membership struct {
 	// others reach this node by (an address, and for managers a port).
 	ListenAddr    string
 	AdvertiseAddr string
+	// Server is the manager's name in the managers' consensus.
+	Server string `json:",omitempty"`
 	// DataPathAddr and DataPathPort are where overlay traffic of others arrives.
 	DataPathAddr string `json:",omitempty"`
 	DataPathPort uint32 `json:",omitempty"`
-	// Managers are the managers' bus addresses and Admission their first ports, for
-	// a worker.
-	Managers  []string `json:",omitempty"`
-	Admission []string `json:",omitempty"`
+	// Managers are the first ports of all managers that are known.
+	Managers []string `json:",omitempty"`
+}
+
+// others are the managers but for the node itself.
+func (m *membership) others() []string {
+	return slices.DeleteFunc(slices.Clone(m.Managers), func(addr string) bool { return addr == m.AdvertiseAddr })
+}
+
+// turnTo are the managers in the order in which the node's worker turns to them: its own first.
+func (m *membership) turnTo() []string {
+	if m.Manager {
+		return append([]string{m.AdvertiseAddr}, m.others()...)
+	}
+	return m.Managers
 }
 
 // credentials is what a member proves itself with.
 type credentials struct {
 	ca   *identity.CA
 	node *identity.Node
+
+	// mu guards what a node gets that becomes a manager, and loses again.
+	mu   sync.Mutex
 	seal identity.Key
 	// box is what a manager's keys lie in on disk.
 	box *strongbox
+
 	// renew has a value when the managers want the node to have another certificate.
 	renew chan struct{}
 }
@@ -94,7 +112,9 @@ func (f files) load(unlock *identity.Key) (*membership, *credentials, error) {
 
 func (f files) credentials(manager bool, unlock *identity.Key) (c *credentials, err error) {
 	c = &credentials{renew: make(chan struct{}, 1)}
-	if manager {
+	// A node that was about to become a manager, or to be none, has a box already, or still.
+	_, missing := os.Stat(f.path(lockFile))
+	if manager || missing == nil {
 		if c.box, err = openStrongbox(f, unlock); err != nil {
 			return nil, err
 		}
@@ -143,10 +163,6 @@ func (f files) save(m *membership, c *credentials, certPEM, keyPEM []byte) error
 	if err := os.MkdirAll(filepath.Join(f.dir, clusterDir), 0o700); err != nil {
 		return fmt.Errorf("make the node's directory: %w", err)
 	}
-	state, err := json.MarshalIndent(m, "", "  ")
-	if err != nil {
-		return err
-	}
 	if m.Manager && c.box == nil {
 		c.box = newStrongbox(f)
 	}
@@ -159,13 +175,62 @@ func (f files) save(m *membership, c *credentials, certPEM, keyPEM []byte) error
 	for _, file := range []struct {
 		name string
 		data []byte
-	}{{caFile, c.ca.TrustPEM()}, {nodeFile, pair}, {sealFile, c.box.seal(c.seal.Bytes(), sealUse)}, {stateFile, state}} {
+	}{{caFile, c.ca.TrustPEM()}, {nodeFile, pair}, {sealFile, c.box.seal(c.seal.Bytes(), sealUse)}} {
 		if file.name == sealFile && !m.Manager {
 			continue
 		}
 		if err := identity.WriteFile(f.path(file.name), file.data); err != nil {
 			return fmt.Errorf("write the node's state: %w", err)
 		}
+	}
+	return f.saveMembership(m)
+}
+
+// saveMembership replaces what the node remembers.
+func (f files) saveMembership(m *membership) error {
+	state, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := identity.WriteFile(f.path(stateFile), state); err != nil {
+		return fmt.Errorf("write the node's state: %w", err)
+	}
+	return nil
+}
+
+// saveManager gives a node what only a manager has, in a box of its own.
+func (f files) saveManager(c *credentials, seal identity.Key) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.box == nil {
+		c.box = newStrongbox(f)
+	}
+	c.seal = seal
+	err := c.box.save()
+	if err == nil {
+		err = identity.WriteFile(f.path(sealFile), c.box.seal(seal.Bytes(), sealUse))
+	}
+	if err != nil {
+		return fmt.Errorf("write the manager's keys: %w", err)
+	}
+	return nil
+}
+
+// removeManager takes away what only a manager has, and leaves the node's own certificate in the clear.
+func (f files) removeManager(c *credentials, stateDir string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	err := errors.Join(os.RemoveAll(stateDir), os.RemoveAll(f.path(sealFile)))
+	pair, failed := f.read(c.box, nodeFile, nodeUse)
+	if failed == nil {
+		failed = identity.WriteFile(f.path(nodeFile), pair)
+	}
+	if failed == nil {
+		failed = os.RemoveAll(f.path(lockFile))
+	}
+	c.box, c.seal = nil, identity.Key{}
+	if err = errors.Join(err, failed); err != nil {
+		return fmt.Errorf("remove the manager's state and keys: %w", err)
 	}
 	return nil
 }
@@ -174,6 +239,8 @@ func (f files) save(m *membership, c *credentials, certPEM, keyPEM []byte) error
 // fewer than it was to; its certificate is good with both.
 func (f files) saver(c *credentials) func(trustPEM, certPEM, keyPEM []byte) error {
 	return func(trustPEM, certPEM, keyPEM []byte) error {
+		c.mu.Lock()
+		defer c.mu.Unlock()
 		if err := identity.WriteFile(f.path(caFile), trustPEM); err != nil {
 			return err
 		}

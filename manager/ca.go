@@ -2,7 +2,6 @@ package manager
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 
@@ -116,29 +115,4 @@ func finishRotation(tx *store.Tx) {
 	done.Rotation, done.RootRotationInProgress = nil, false
 	done.JoinTokens.Worker, done.JoinTokens.Manager = identity.NewToken(next).Reveal(), identity.NewToken(next).Reveal()
 	tx.Put(&done)
-}
-
-// restand has a value whenever the manager's own certificate is no longer what it is to be.
-func (m *Manager) restand(ctx context.Context) <-chan struct{} {
-	now := make(chan struct{}, 1)
-	watch, view := m.store.Watch(store.KindCluster)
-	go func() {
-		defer watch.Close()
-		for {
-			if want := standing(view); want != "" && want != m.cfg.Identity.Standing() {
-				select {
-				case now <- struct{}{}:
-				default:
-				}
-			}
-			select {
-			case <-watch.C():
-				watch.Take()
-				view = m.store.View()
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return now
 }

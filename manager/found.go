@@ -131,6 +131,10 @@ func firstNode(cfg Config) *store.Node {
 	host, _, _ := net.SplitHostPort(cfg.Founding.Addr)
 	n.Status = swarm.NodeStatus{State: swarm.NodeStateUnknown, Addr: host}
 	n.Description.TLSInfo = TLSInfo(cfg.Founding.CA)
+	n.Server = cfg.NodeID
+	if cfg.Server != "" {
+		n.Server = cfg.Server
+	}
 	n.ManagerStatus = &swarm.ManagerStatus{Leader: true, Reachability: swarm.ReachabilityReachable, Addr: cfg.Founding.Addr}
 	return n
 }

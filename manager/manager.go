@@ -39,13 +39,14 @@ type Config struct {
 	// ClientAddr and RouteAddr are the bus' listeners, host:port.
 	ClientAddr string
 	RouteAddr  string
-	// AdmitAddr is where machines that join ask; AdvertiseBus is what they are
-	// told to connect to after, host:port both.
-	AdmitAddr    string
-	AdvertiseBus string
-	Identity     *identity.Node
-	// SaveIdentity puts whom to trust, a renewed certificate and its key on disk.
-	SaveIdentity func(trustPEM, certPEM, keyPEM []byte) error
+	// AdmitAddr is where machines that join ask, host:port, and Addr what others are told: the bus'
+	// ports are above it.
+	AdmitAddr string
+	Addr      string
+	// Server is this manager's name in the consensus, and Others are the other managers' first ports.
+	Server   string
+	Others   []string
+	Identity *identity.Node
 	// Seal is the key under which secrets are kept.
 	Seal identity.Key
 	// SetUnlock has the manager's keys on disk locked with the cluster's unlock key, nil
@@ -53,7 +54,11 @@ type Config struct {
 	SetUnlock func(*identity.Key) error
 	// Founding makes a new cluster; nil where there is one already.
 	Founding *Founding
-	Log      *slog.Logger
+	// Joining says that this manager has been enrolled and is to become one of the Others.
+	Joining bool
+	// Rescue goes on alone with what this manager has, after the majority was lost.
+	Rescue bool
+	Log    *slog.Logger
 }
 
 // Manager is a running manager.
@@ -64,6 +69,7 @@ type Manager struct {
 	state *jslog.Log
 	store *store.Store
 	admit net.Listener
+	peers *bus.Peers
 	// following ends when the store's view can no longer be kept true.
 	following chan error
 	unfollow  context.CancelFunc
@@ -85,9 +91,10 @@ func (m *Manager) start(ctx context.Context) (err error) {
 	}
 	m.bus, err = bus.Start(ctx, bus.ServerConfig{
 		NodeID: m.cfg.NodeID, ClusterID: m.cfg.ClusterID, Dir: m.cfg.Dir, Key: m.cfg.Seal.Derive("state on disk"),
-		ClientAddr: m.cfg.ClientAddr, RouteAddr: m.cfg.RouteAddr,
+		Name: m.cfg.Server, ClientAddr: m.cfg.ClientAddr, RouteAddr: m.cfg.RouteAddr, Routes: bus.RouteAddrs(m.cfg.Others),
+		AdvertiseClient: first(bus.ClientAddrs([]string{m.cfg.Addr})), AdvertiseRoute: first(bus.RouteAddrs([]string{m.cfg.Addr})),
 		ServerTLS: m.cfg.Identity.Server(), RouteTLS: m.cfg.Identity.Route(),
-		Founding: m.cfg.Founding != nil, Log: m.cfg.Log,
+		Founding: m.cfg.Founding != nil, Joining: m.cfg.Joining, Rescue: m.cfg.Rescue, Log: m.cfg.Log,
 	})
 	if err != nil {
 		return err
@@ -95,7 +102,7 @@ func (m *Manager) start(ctx context.Context) (err error) {
 	if m.state, err = jslog.Open(ctx, m.bus.State()); err != nil {
 		return err
 	}
-	m.store = store.New(m.state)
+	m.store, m.peers = store.New(m.state), m.bus.Peers()
 	follow, cancel := context.WithCancel(context.Background())
 	m.unfollow = cancel
 	go func() { m.following <- m.store.Run(follow) }()
@@ -106,14 +113,29 @@ func (m *Manager) start(ctx context.Context) (err error) {
 	case <-ctx.Done():
 		return fmt.Errorf("load the cluster state: %w", ctx.Err())
 	}
-	if m.cfg.Founding != nil {
+	switch {
+	case m.cfg.Founding != nil:
 		return m.store.Update(ctx, func(tx *store.Tx) error { return found(tx, m.cfg) })
+	case m.cfg.Rescue:
+		return m.store.Update(ctx, func(tx *store.Tx) error { return alone(tx, m.cfg) })
+	case m.cfg.Joining:
+		return m.arrive(ctx)
 	}
 	return nil
 }
 
+func first(list []string) string {
+	if len(list) == 0 {
+		return ""
+	}
+	return list[0]
+}
+
 // Store is the replicated state.
 func (m *Manager) Store() *store.Store { return m.store }
+
+// Peers are the managers as this one hears them.
+func (m *Manager) Peers() *bus.Peers { return m.peers }
 
 // Bus is the embedded server.
 func (m *Manager) Bus() *bus.Server { return m.bus }
@@ -124,9 +146,9 @@ func (m *Manager) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return m.takeTurns(ctx) })
 	group.Go(func() error { return admission.Serve(ctx, m.admit, m.cfg.Identity, office{m}) })
-	group.Go(func() error { return m.cutOffRemoved(ctx) })
-	group.Go(func() error { return m.renewOwn(ctx) })
 	group.Go(func() error { return m.keepLocked(ctx) })
+	group.Go(func() error { return m.keepOut(ctx) })
+	group.Go(func() error { return m.peers.Run(ctx) })
 	group.Go(func() error {
 		select {
 		case err := <-m.following:
@@ -140,6 +162,9 @@ func (m *Manager) Run(ctx context.Context) error {
 
 func (m *Manager) takeTurns(ctx context.Context) error {
 	for {
+		if m.mayLead(ctx) != nil {
+			return nil
+		}
 		leadership, err := m.state.Campaign(ctx, m.cfg.NodeID)
 		switch {
 		case ctx.Err() != nil:
@@ -162,6 +187,8 @@ func (m *Manager) takeTurns(ctx context.Context) error {
 // lead runs what only the leader runs, until the leadership or the context ends.
 func (m *Manager) lead(ctx context.Context, leadership *jslog.Leadership) error {
 	m.log.Info("leading", "epoch", leadership.Epoch)
+	m.peers.Leads(leadership.Epoch)
+	defer m.peers.Leads(0)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(leadership.Lost(), cancel)()
@@ -176,7 +203,8 @@ func (m *Manager) lead(ctx context.Context, leadership *jslog.Leadership) error 
 			Session: d.Session, Beat: d.Beat, Report: d.Report, Attach: d.Attach, Attached: d.Attached,
 		})
 	})
-	if err := group.Wait(); err != nil && !errors.Is(err, store.ErrFenced) {
+	group.Go(func() error { return m.keepMembers(ctx, leadership.Epoch) })
+	if err := group.Wait(); err != nil && !errors.Is(err, store.ErrFenced) && !errors.Is(err, errDemoted) {
 		return err
 	}
 	return nil

@@ -21,6 +21,8 @@ type Managers interface {
 	Session(context.Context, bus.Session) (bus.Assignments, error)
 	Next(context.Context) (bus.Assignments, error)
 	Reconnected() <-chan struct{}
+	// Elsewhere leaves the manager that the node is connected to for another.
+	Elsewhere()
 	Beat(context.Context, bus.Beat) (bus.Reply, error)
 	Report(context.Context, bus.Report) (bus.Reply, error)
 }
@@ -56,6 +58,10 @@ type Config struct {
 	// TLSInfo is whose certificates the node trusts; Stand hears, often, what the managers want its certificate to be.
 	TLSInfo func() swarm.TLSInfo
 	Stand   func(standing string)
+
+	// Told hears, after every message of the managers that says so, what the node is to be and where they
+	// are. It must not block; nil hears nothing.
+	Told func(role swarm.NodeRole, managers []string)
 
 	Engine   engine.Engine
 	Network  Network

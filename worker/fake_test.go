@@ -60,6 +60,7 @@ func (m *managers) Next(ctx context.Context) (bus.Assignments, error) {
 }
 
 func (m *managers) Reconnected() <-chan struct{} { return m.reconnected }
+func (m *managers) Elsewhere()                   {}
 
 func (m *managers) Beat(_ context.Context, b bus.Beat) (bus.Reply, error) {
 	m.mu.Lock()

@@ -20,6 +20,11 @@ const (
 	// askPause and askPauseMax are the first and the longest wait before the managers are asked again.
 	askPause    = 50 * time.Millisecond
 	askPauseMax = time.Second
+	// beatLimit is how long a heartbeat's answer may take. It costs the leader next to nothing, so a manager that
+	// does not pass it on by then is dead or cut off, and the next is tried before the node counts as lost.
+	beatLimit = 1500 * time.Millisecond
+	// leaderless is how long nobody may lead, as this manager sees it, before another is asked: longer than an election.
+	leaderless = 3 * time.Second
 	// heartbeatDefault holds until the managers name another.
 	heartbeatDefault = time.Second
 )
@@ -39,6 +44,9 @@ type link struct {
 	kick    chan struct{}            // applied has moved: say so now
 	again   chan struct{}            // the node's description may have changed
 	self    atomic.Pointer[bus.Session]
+
+	// heard is when a manager last answered; it belongs to run.
+	heard time.Time
 }
 
 func newLink(cfg Config, describe func(context.Context) (bus.Session, error), deliver func(context.Context, bus.Assignments)) *link {
@@ -129,8 +137,10 @@ func (l *link) session(ctx context.Context, increments <-chan bus.Assignments) e
 	defer cancel()
 	full, err := l.Managers.Session(ask, s)
 	if err != nil {
+		l.unanswered(ctx, err)
 		return err
 	}
+	l.heard = time.Now()
 	l.deliver(ctx, full)
 	l.follow(ctx, full, increments)
 	return nil
@@ -193,13 +203,18 @@ func (l *link) follow(ctx context.Context, full bus.Assignments, increments <-ch
 
 // beat says that the node is alive, and whether the session still stands.
 func (l *link) beat(ctx context.Context, at position, behind *uint64) bool {
-	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	within, cancel := context.WithTimeout(ctx, beatLimit)
 	defer cancel()
 	b := bus.Beat{Node: l.NodeID, Epoch: at.epoch}
 	if p := l.applied.Load(); p.epoch == at.epoch {
 		b.Applied = p.seq
 	}
-	reply, err := l.Managers.Beat(ctx, b)
+	reply, err := l.Managers.Beat(within, b)
+	if err == nil {
+		l.heard = time.Now()
+	} else {
+		l.unanswered(ctx, err)
+	}
 	switch {
 	case errors.Is(err, bus.ErrNoManager):
 		return true // nobody leads now; who does next will not know the session
@@ -222,6 +237,16 @@ func (l *link) beat(ctx context.Context, at position, behind *uint64) bool {
 // renewed says whether the node has another certificate than the managers were told of. It is asked with each beat.
 func (l *link) renewed() bool {
 	return l.TLSInfo != nil && !reflect.DeepEqual(l.TLSInfo(), l.node().TLSInfo)
+}
+
+// unanswered turns to another manager if this one is silent, or has known of no leader for too long.
+func (l *link) unanswered(ctx context.Context, err error) {
+	switch {
+	case ctx.Err() != nil:
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, bus.ErrNoManager) && time.Since(l.heard) > leaderless:
+		l.heard = time.Now() // the next one gets its time, too
+		l.Managers.Elsewhere()
+	}
 }
 
 // changed says whether the node is not what the managers were told.

@@ -75,6 +75,9 @@ func (a *Agent) assign(m bus.Assignments) {
 		a.Log.Error("assignments of another cluster are refused", "cluster", m.Cluster)
 		return
 	}
+	if m.Role != "" && a.Told != nil {
+		a.Told(m.Role, m.Managers)
+	}
 	rotation := a.set.apply(m)
 	named := map[string]bool{}
 	for _, t := range m.Tasks {

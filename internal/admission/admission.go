@@ -30,6 +30,7 @@ const (
 	callTimeout = 10 * time.Second
 	joinPath    = "/join"
 	renewPath   = "/renew"
+	enrolPath   = "/enrol"
 )
 
 // Request asks for admission.
@@ -45,8 +46,10 @@ type Grant struct {
 	NodeID    string
 	ClusterID string
 	CA, Cert  []byte
-	// Managers are the bus addresses, host:port.
+	// Managers are the managers' first ports, host:port.
 	Managers []string
+	// Manager says that the node is to become one: it enrols next.
+	Manager bool
 	// DataPathPort is the UDP port of the overlay networks.
 	DataPathPort uint32
 }
@@ -58,10 +61,32 @@ type Renewal struct {
 	CA   []byte `json:",omitempty"`
 }
 
-// Office decides on the calls. An error's text reaches the caller.
+// Enrolment asks to become a manager: of a node that was told to be one.
+type Enrolment struct {
+	CSR []byte
+	// Addr is where the others reach its first port.
+	Addr string
+}
+
+// Warrant is what a manager needs besides what every node has.
+type Warrant struct {
+	CA, Cert []byte
+	// Seal is the key that secrets are sealed with; TLS to a manager whose certificate was verified carries it.
+	Seal []byte
+	// Server is its name in the managers' consensus.
+	Server string
+	// Managers are the others' first ports.
+	Managers []string
+}
+
+// ErrLater says that the managers cannot do it now, but may soon: ask again.
+var ErrLater = errors.New("not now")
+
+// Office decides on the calls. An error's text reaches the caller; one that is ErrLater stays that.
 type Office interface {
 	Admit(ctx context.Context, r Request, from net.IP) (Grant, error)
 	Renew(ctx context.Context, who identity.Peer, csr []byte) (identity.Signed, error)
+	Enrol(ctx context.Context, who identity.Peer, e Enrolment) (Warrant, error)
 }
 
 // Serve answers on a manager's first port until the context ends.
@@ -72,15 +97,21 @@ func Serve(ctx context.Context, l net.Listener, node *identity.Node, office Offi
 	})
 	mux.HandleFunc("POST "+renewPath, func(w http.ResponseWriter, r *http.Request) {
 		answer(w, r, func(ctx context.Context, in Renewal) (any, error) {
-			if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
-				return nil, errors.New("a certificate of the cluster is necessary to renew it")
-			}
-			who, err := identity.PeerOf(r.TLS.VerifiedChains[0][0])
+			who, err := caller(r)
 			if err != nil {
 				return nil, err
 			}
 			signed, err := office.Renew(ctx, who, in.CSR)
 			return Renewal{Cert: signed.Cert, CA: signed.Trust}, err
+		})
+	})
+	mux.HandleFunc("POST "+enrolPath, func(w http.ResponseWriter, r *http.Request) {
+		answer(w, r, func(ctx context.Context, in Enrolment) (any, error) {
+			who, err := caller(r)
+			if err != nil {
+				return nil, err
+			}
+			return office.Enrol(ctx, who, in)
 		})
 	})
 	server := &http.Server{Handler: mux, TLSConfig: node.Admission(), ReadTimeout: callTimeout, WriteTimeout: callTimeout}
@@ -92,6 +123,14 @@ func Serve(ctx context.Context, l net.Listener, node *identity.Node, office Offi
 	return fmt.Errorf("answer machines that join: %w", err)
 }
 
+// caller is the node that a request is from, by its certificate.
+func caller(r *http.Request) (identity.Peer, error) {
+	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
+		return identity.Peer{}, errors.New("a certificate of the cluster is necessary for that")
+	}
+	return identity.PeerOf(r.TLS.VerifiedChains[0][0])
+}
+
 func answer[In any](w http.ResponseWriter, r *http.Request, do func(context.Context, In) (any, error)) {
 	ctx, cancel := context.WithTimeout(r.Context(), callTimeout)
 	defer cancel()
@@ -101,7 +140,11 @@ func answer[In any](w http.ResponseWriter, r *http.Request, do func(context.Cont
 	if err == nil {
 		out, err = do(ctx, in)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrLater):
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	case err != nil:
 		http.Error(w, err.Error(), http.StatusForbidden)
 		return
 	}
@@ -127,6 +170,12 @@ func Renew(ctx context.Context, addr string, node *identity.Node, csr []byte) (i
 	return identity.Signed{Cert: r.Cert, Trust: r.CA}, err
 }
 
+// Enrol asks the manager at addr to make node one.
+func Enrol(ctx context.Context, addr string, node *identity.Node, e Enrolment) (Warrant, error) {
+	var w Warrant
+	return w, call(ctx, addr, enrolPath, node.Client(), e, &w)
+}
+
 func call(ctx context.Context, addr, path string, config *tls.Config, in, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -147,6 +196,9 @@ func call(ctx context.Context, addr, path string, config *tls.Config, in, out an
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 	if err != nil {
 		return fmt.Errorf("ask manager %s: %w", addr, err)
+	}
+	if resp.StatusCode == http.StatusServiceUnavailable {
+		return fmt.Errorf("manager %s: %w: %s", addr, ErrLater, bytes.TrimSpace(data))
 	}
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("manager %s: %w", addr, errors.New(string(bytes.TrimSpace(data))))

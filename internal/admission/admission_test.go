@@ -3,6 +3,7 @@ package admission_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -29,6 +30,13 @@ func (c clerk) Admit(_ context.Context, r admission.Request, from net.IP) (admis
 	}
 	cert, err := c.ca.Sign(r.CSR, identity.Peer{Node: "w1", Role: identity.Worker, Cluster: "c"}, identity.DefaultValidity)
 	return admission.Grant{NodeID: "w1", ClusterID: "c", CA: c.ca.CertPEM(), Cert: cert, Managers: []string{from.String() + ":2378"}}, err
+}
+
+func (c clerk) Enrol(_ context.Context, who identity.Peer, e admission.Enrolment) (admission.Warrant, error) {
+	if e.Addr == "busy" {
+		return admission.Warrant{}, fmt.Errorf("%w: another is joining", admission.ErrLater)
+	}
+	return admission.Warrant{Server: who.Node + "-1", Seal: []byte("seal")}, nil
 }
 
 func (c clerk) Renew(_ context.Context, who identity.Peer, csr []byte) (identity.Signed, error) {

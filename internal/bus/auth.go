@@ -2,6 +2,8 @@ package bus
 
 import (
 	"crypto/rand"
+	"crypto/tls"
+	"fmt"
 	"log/slog"
 	"sync"
 
@@ -22,6 +24,8 @@ type auth struct {
 	server  *server.Server
 	revoked map[string]bool
 	clients map[string]map[uint64]struct{} // connections by node
+	// managers are the nodes that may have routes here; nil while it is not known.
+	managers map[string]bool
 }
 
 // local is a kind of connection that this process makes to itself.
@@ -122,6 +126,47 @@ func (a *auth) revoke(nodes []string) (cut []uint64) {
 		delete(a.clients, node)
 	}
 	return cut
+}
+
+// routeTLS lets only those managers connect that are known to be managers now:
+// the certificate of one that was demoted is good for a while yet.
+func (a *auth) routeTLS(c *tls.Config) *tls.Config {
+	verify := func(s tls.ConnectionState) error {
+		if err := c.VerifyConnection(s); err != nil {
+			return err
+		}
+		peer, err := identity.PeerOf(s.PeerCertificates[0]) // verified by now
+		if err != nil {
+			return err
+		}
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if peer.Cluster != a.cluster || a.revoked[peer.Node] || a.managers != nil && !a.managers[peer.Node] {
+			return fmt.Errorf("node %s is not a manager of this cluster", peer.Node)
+		}
+		return nil
+	}
+	out := c.Clone()
+	out.VerifyConnection = verify
+	out.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		now, err := c.GetConfigForClient(hello)
+		if err != nil {
+			return nil, err
+		}
+		now.VerifyConnection = verify // it is this handshake's own
+		return now, nil
+	}
+	return out
+}
+
+// admitRoutes sets the nodes that may have routes here.
+func (a *auth) admitRoutes(nodes []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.managers = map[string]bool{}
+	for _, id := range nodes {
+		a.managers[id] = true
+	}
 }
 
 func (a *auth) serve(s *server.Server) {

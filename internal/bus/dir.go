@@ -8,9 +8,12 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// prepareDir says whether a cluster is to be founded in the directory, and
+// ErrNoState says that a directory holds no cluster, though one was to be resumed.
+var ErrNoState = errors.New("it holds no cluster")
+
+// prepareDir says whether the directory is to become part of a cluster, and
 // proves that it can be written to durably.
-func (s *Server) prepareDir() (founding bool, err error) {
+func (s *Server) prepareDir() (fresh bool, err error) {
 	if err := os.MkdirAll(s.cfg.Dir, 0o700); err != nil {
 		return false, s.explain(err)
 	}
@@ -19,17 +22,25 @@ func (s *Server) prepareDir() (founding bool, err error) {
 	}
 	_, err = os.Stat(s.marker())
 	switch {
+	case err == nil && s.cfg.Rescue:
+		return true, s.forgetGroup()
 	case err == nil:
 		return false, nil
 	case !errors.Is(err, os.ErrNotExist):
 		return false, s.explain(err)
-	case s.cfg.Founding:
+	case s.cfg.Founding, s.cfg.Joining:
 		// Of an earlier attempt that did not reach its end nothing was acknowledged, and a
 		// half-made consensus group would never elect.
 		return true, os.RemoveAll(filepath.Join(s.cfg.Dir, server.JetStreamStoreDir))
 	default:
-		return false, s.damaged(errors.New("it holds no cluster"))
+		return false, s.damaged(ErrNoState)
 	}
+}
+
+// forgetGroup takes the consensus group's own records away and leaves the state. A stream that is made
+// within 30 s after takes over what lies in its place, sequences included; later it would be removed as nobody's.
+func (s *Server) forgetGroup() error {
+	return os.RemoveAll(filepath.Join(s.cfg.Dir, server.JetStreamStoreDir, accountSystem))
 }
 
 func (s *Server) marker() string { return filepath.Join(s.cfg.Dir, "founded") }

@@ -32,6 +32,9 @@ import (
 // within milliseconds or not at all.
 const removeTry = 300 * time.Millisecond
 
+// errMoving says that the members of the consensus group are changing already.
+var errMoving = errors.New("the managers are changing already")
+
 // startGhost connects a leaf node to the server.
 func (s *Server) startGhost() (*server.Server, error) {
 	leaf := s.opts.LeafNode
@@ -40,7 +43,7 @@ func (s *Server) startGhost() (*server.Server, error) {
 		User: url.UserPassword(leaf.Username, leaf.Password),
 	}
 	ghost, err := server.NewServer(&server.Options{
-		ServerName: s.cfg.NodeID + "-ghost", DontListen: true, NoSigs: true,
+		ServerName: s.cfg.Name + "-ghost", DontListen: true, NoSigs: true,
 		LeafNode: server.LeafNodeOpts{Remotes: []*server.RemoteLeafOpts{{URLs: []*url.URL{remote}}}},
 	})
 	if err != nil {
@@ -79,7 +82,7 @@ func (s *Server) startSecond(dir string) (*server.Server, error) {
 	if err := o.ProcessConfigString(accounts); err != nil {
 		return nil, fmt.Errorf("configure the second founder: %w", err)
 	}
-	o.ServerName, o.NoSigs, o.DisableJetStreamBanner = s.cfg.NodeID+"-founder", true, true
+	o.ServerName, o.NoSigs, o.DisableJetStreamBanner = s.cfg.Name+"-founder", true, true
 	o.JetStream, o.StoreDir = true, dir
 	// A server without a listener for clients makes no routes either; this one lets nobody in.
 	o.Host, o.Port = "127.0.0.1", server.RANDOM_PORT
@@ -113,6 +116,11 @@ func (s *Server) removePeer(ctx context.Context, name string) error {
 			return nil
 		case ctx.Err() != nil:
 			return fmt.Errorf("remove manager %s: %w", name, err)
+		case errors.Is(err, errMoving):
+			select {
+			case <-time.After(pollEvery):
+			case <-ctx.Done():
+			}
 		case !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, nats.ErrNoResponders):
 			return fmt.Errorf("remove manager %s: %w", name, err)
 		}
@@ -122,7 +130,7 @@ func (s *Server) removePeer(ctx context.Context, name string) error {
 func requestRemoval(ctx context.Context, conn *nats.Conn, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, removeTry)
 	defer cancel()
-	body, err := json.Marshal(server.JSApiMetaServerRemoveRequest{Server: name})
+	body, err := json.Marshal(server.JSApiMetaServerRemoveRequest{Server: name, Peer: memberID(name)})
 	if err != nil {
 		return err
 	}
@@ -134,10 +142,13 @@ func requestRemoval(ctx context.Context, conn *nats.Conn, name string) error {
 	if err := json.Unmarshal(msg.Data, &resp); err != nil {
 		return err
 	}
-	if resp.Error != nil && resp.Error.ErrCode != uint16(server.JSClusterServerNotMemberErr) {
-		return resp.Error
+	switch {
+	case resp.Error == nil, resp.Error.ErrCode == uint16(server.JSClusterServerNotMemberErr):
+		return nil
+	case resp.Error.ErrCode == uint16(server.JSClusterServerMemberChangeInflightErr):
+		return errMoving
 	}
-	return nil
+	return resp.Error
 }
 
 // finishFounding makes the stream, and then the mark that says that the

@@ -28,6 +28,10 @@ type Assignments struct {
 	Services  []Service  `json:",omitempty"`
 	Removed   []Resource `json:",omitempty"`
 	Heartbeat time.Duration
+	// Role is what the node is to be, and Managers are the managers' first ports; "" and none where
+	// nothing has changed.
+	Role     swarm.NodeRole `json:",omitempty"`
+	Managers []string       `json:",omitempty"`
 }
 
 // Resource names something that an increment takes away.

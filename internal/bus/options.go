@@ -6,8 +6,21 @@ import (
 	"net"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+)
+
+const (
+	// noQuorum is how many routes a joining server pretends to have. A new server
+	// expects a member behind every route, and takes part in an election once it
+	// has found more than half of them. Two that start together would elect each
+	// other, and overrule the cluster that they are to join: all its state would be lost. With
+	// this many it takes five, and joins are one at a time besides.
+	noQuorum = 9
+	// routePing lets managers notice within 3 s that another's machine is gone
+	// without having closed the connection.
+	routePing = time.Second
 )
 
 // clusterName is NATS' own idea of a cluster; what keeps strangers out is the CA.
@@ -29,7 +42,7 @@ func (s *Server) options() (*server.Options, error) {
 	if err := o.ProcessConfigString(accounts); err != nil {
 		return nil, fmt.Errorf("configure the accounts: %w", err)
 	}
-	o.ServerName = s.cfg.NodeID
+	o.ServerName = s.cfg.Name
 	o.NoSigs, o.DisableJetStreamBanner = true, true
 	o.MaxPayload, o.MaxPending = maxPayload, maxPending
 
@@ -45,13 +58,20 @@ func (s *Server) options() (*server.Options, error) {
 	}
 	o.TLSConfig, o.TLSHandshakeFirst, o.TLSTimeout = s.cfg.ServerTLS, true, tlsTimeout
 	o.CustomClientAuthentication = s.auth
+	o.ClientAdvertise = s.cfg.AdvertiseClient
 
-	o.Cluster = server.ClusterOpts{Name: clusterName, TLSConfig: s.cfg.RouteTLS, TLSTimeout: tlsTimeout}
+	o.Cluster = server.ClusterOpts{
+		Name: clusterName, TLSConfig: s.auth.routeTLS(s.cfg.RouteTLS), TLSTimeout: tlsTimeout, Advertise: s.cfg.AdvertiseRoute,
+		PingInterval: routePing, MaxPingsOut: maxPings,
+	}
 	if o.Cluster.Host, o.Cluster.Port, err = reserve(s.cfg.RouteAddr); err != nil {
 		return nil, fmt.Errorf("route address %q: %w", s.cfg.RouteAddr, err)
 	}
 	for _, addr := range s.cfg.Routes {
 		o.Routes = append(o.Routes, routeURL(addr))
+	}
+	for i := 0; s.cfg.Joining && len(o.Routes) > 0 && len(o.Routes) < noQuorum; i++ {
+		o.Routes = append(o.Routes, o.Routes[i])
 	}
 	if len(o.Routes) == 0 {
 		// Clustered JetStream does not start without a route; one to itself will do.

@@ -33,10 +33,11 @@ const (
 
 // ServerConfig is what a manager's server needs to know.
 type ServerConfig struct {
-	// NodeID is the server's name and its identity in the consensus: unique, and never given
-	// to another machine.
 	NodeID    string
 	ClusterID string
+	// Name is the server's identity in the consensus, the NodeID if it is empty. It is never used
+	// again once it was removed: the others would not listen to it for minutes.
+	Name string
 	// Dir holds the state and nothing else.
 	Dir string
 	// Key encrypts what is in Dir; "" leaves it in the clear. A Dir that was in the clear is
@@ -46,15 +47,23 @@ type ServerConfig struct {
 	// port 0 takes a free one.
 	ClientAddr string
 	RouteAddr  string
+	// AdvertiseClient and AdvertiseRoute are what others are told of them; "" is the listeners' own.
+	AdvertiseClient string
+	AdvertiseRoute  string
 	// Routes are the route addresses of the other managers.
 	Routes []string
 	// ServerTLS must demand and verify certificates of the cluster, RouteTLS those
 	// of managers only, in both directions (package identity).
 	ServerTLS *tls.Config
 	RouteTLS  *tls.Config
-	// Founding makes a new cluster in a Dir that holds none. It has no effect on one that does.
+	// Founding makes a new cluster in a Dir that holds none, Joining makes the server a
+	// member of the one that the Routes lead to. Neither has an effect on a Dir that holds a
+	// cluster. Only one server of a cluster may be joining at a time.
 	Founding bool
-	Log      *slog.Logger
+	Joining  bool
+	// Rescue makes a cluster of one of what is in the Dir, after the majority of the managers was lost.
+	Rescue bool
+	Log    *slog.Logger
 }
 
 // Server is the embedded server of one manager.
@@ -72,11 +81,18 @@ type Server struct {
 	tokenState, tokenManager, tokenWorker, tokenSystem string
 }
 
-// Start runs a manager's server and returns once the state can be written.
+// Start runs a manager's server and returns once the state can be read and written. One of several
+// managers waits for a majority of them as long as the context lets it.
 func Start(ctx context.Context, cfg ServerConfig) (*Server, error) {
 	quickenElections()
-	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
-	defer cancel()
+	if len(cfg.Routes) == 0 {
+		within, cancel := context.WithTimeout(ctx, readyTimeout)
+		defer cancel()
+		ctx = within
+	}
+	if cfg.Name == "" {
+		cfg.Name = cfg.NodeID
+	}
 	s := &Server{cfg: cfg, log: cfg.Log}
 	if s.log == nil {
 		s.log = slog.Default()
@@ -91,22 +107,29 @@ func Start(ctx context.Context, cfg ServerConfig) (*Server, error) {
 }
 
 func (s *Server) start(ctx context.Context) error {
-	founding, err := s.prepareDir()
+	fresh, err := s.prepareDir()
 	if err != nil {
 		return err
 	}
 	if err := s.run(ctx); err != nil {
 		return s.explain(err)
 	}
+	joining := fresh && s.cfg.Joining
+	if joining {
+		// No ghost before it is listed: what cannot elect cannot elect wrongly.
+		if err := s.awaitListing(ctx); err != nil {
+			return fmt.Errorf("join the cluster state of %v: %w", s.cfg.Routes, err)
+		}
+	}
 	if s.ghost, err = s.startGhost(); err != nil {
 		return err
 	}
-	if founding {
+	if fresh && !joining {
 		if err := s.found(ctx); err != nil {
 			return fmt.Errorf("found the cluster in %s: %w", s.cfg.Dir, err)
 		}
 	}
-	if err := s.await(ctx, "a leader of the cluster state", s.hasLeader); err != nil {
+	if err := s.await(ctx, "a leader of the cluster state", func() (bool, error) { return s.hasLeader(fresh && !joining), nil }); err != nil {
 		return s.explain(err)
 	}
 	if s.state, err = s.connect(s.tokenState, s.cfg.NodeID+" state"); err != nil {
@@ -115,7 +138,10 @@ func (s *Server) start(ctx context.Context) error {
 	if s.people, err = s.connect(s.tokenManager, s.cfg.NodeID+" manager"); err != nil {
 		return err
 	}
-	if founding {
+	switch {
+	case joining:
+		return s.finishJoining(ctx)
+	case fresh:
 		return s.finishFounding(ctx)
 	}
 	return s.checkState(ctx)
@@ -164,12 +190,14 @@ func (s *Server) await(ctx context.Context, what string, done func() (bool, erro
 	}
 }
 
-func (s *Server) hasLeader() (bool, error) {
+// hasLeader says whether the consensus group can decide. The founder's must be
+// led by it, for the other one of the pair is about to go.
+func (s *Server) hasLeader(founding bool) bool {
 	if s.nats.JetStreamIsLeader() {
-		return true, nil
+		return true
 	}
 	// Another manager leads; this one must have caught up with it.
-	return len(s.cfg.Routes) > 0 && s.nats.JetStreamIsCurrent(), nil
+	return !founding && s.nats.JetStreamIsCurrent() && s.metaLeader() != ""
 }
 
 func (s *Server) damaged(err error) error {

@@ -52,6 +52,9 @@ const (
 	whatTunnel   = "tunnel"  // to: openings; to and from: tunnel.<id>, what goes through one
 
 	anyNode = "*"
+
+	// managerPrefix is where managers tell each other that they are there, in the state's account.
+	managerPrefix = "orch.manager."
 )
 
 func fromSubject(node, what string) string { return fromPrefix + node + "." + what }

@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	// pingEvery and maxPings let a worker notice within 6 s that a manager's machine
+	// pingEvery and maxPings let a worker notice within 3 s that a manager's machine
 	// is gone without having closed the connection.
-	pingEvery = 2 * time.Second
+	pingEvery = time.Second
 	maxPings  = 2
 	// redialEvery is short: a manager's restart should cost a worker nothing.
 	redialEvery  = 100 * time.Millisecond
@@ -132,13 +132,43 @@ func (w *WorkerConn) dial(ctx context.Context, cfg WorkerConfig) (*nats.Conn, er
 	opts.RetryOnFailedConnect = cfg.Patient
 	opts.ConnectedCB = opts.ReconnectedCB // the first connection may come late
 	opts.Secure, opts.TLSConfig, opts.TLSHandshakeFirst = true, cfg.TLS, true
-	for _, addr := range cfg.Addrs {
+	// In the order given: on a manager's machine that begins with its own.
+	opts.NoRandomize, opts.IgnoreDiscoveredServers = true, true
+	var err error
+	if opts.Servers, err = servers(cfg.Addrs); err != nil {
+		return nil, err
+	}
+	return opts.Connect()
+}
+
+func servers(addrs []string) ([]string, error) {
+	var urls []string
+	for _, addr := range addrs {
 		if _, _, err := net.SplitHostPort(addr); err != nil {
 			return nil, fmt.Errorf("manager address %q: %w", addr, err)
 		}
-		opts.Servers = append(opts.Servers, (&url.URL{Scheme: "tls", Host: addr}).String())
+		urls = append(urls, (&url.URL{Scheme: "tls", Host: addr}).String())
 	}
-	return opts.Connect()
+	return urls, nil
+}
+
+// SetManagers replaces the managers that the connection turns to when it is lost; the present one is kept.
+func (w *WorkerConn) SetManagers(addrs []string) error {
+	urls, err := servers(addrs)
+	if err == nil && len(urls) > 0 {
+		err = w.conn.SetServerPool(urls)
+	}
+	if err != nil {
+		return fmt.Errorf("connect to other managers: %w", err)
+	}
+	return nil
+}
+
+// Elsewhere leaves a manager that does not help for another, if there is one.
+func (w *WorkerConn) Elsewhere() {
+	if len(w.conn.ServerPool()) > 1 {
+		_ = w.conn.ForceReconnect() // a closed connection has nowhere to go
+	}
 }
 
 // Close ends the connection.

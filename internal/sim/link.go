@@ -86,6 +86,9 @@ func (l *link) Next(ctx context.Context) (bus.Assignments, error) {
 // Reconnected tells that messages may have been missed.
 func (l *link) Reconnected() <-chan struct{} { return l.reconnected }
 
+// Elsewhere implements worker.Managers: there is one manager here.
+func (l *link) Elsewhere() {}
+
 // Beat is a heartbeat.
 func (l *link) Beat(ctx context.Context, b bus.Beat) (bus.Reply, error) {
 	return ask(l, func() (bus.Reply, error) { return l.cluster.leader.Load().dispatcher.Beat(ctx, b) })

@@ -75,6 +75,9 @@ type Node struct {
 	Conditions []string `json:",omitempty"`
 	// NetworkAddrs are the node's own addresses, by network ID.
 	NetworkAddrs map[string]string `json:",omitempty"`
+	// Server is the name of the node's manager in the managers' consensus, from before it joins
+	// until it is removed; ManagerStatus is set while it is counted on.
+	Server string `json:",omitempty"`
 	// DownAt is when Status.State became down, by the managers' clock: a task
 	// that has not been heard of for long enough is given up.
 	DownAt time.Time `json:",omitzero"`

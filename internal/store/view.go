@@ -117,3 +117,14 @@ func list[T Object](v *View, kind Kind, by By) []T {
 	}
 	return all
 }
+
+// ManagerAddrs are the first ports of the managers that are counted on.
+func ManagerAddrs(v *View) []string {
+	var addrs []string
+	for _, n := range v.Nodes(All()) {
+		if n.ManagerStatus != nil && n.ManagerStatus.Addr != "" {
+			addrs = append(addrs, n.ManagerStatus.Addr)
+		}
+	}
+	return addrs
+}

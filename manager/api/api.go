@@ -43,7 +43,9 @@ type Config struct {
 	// RotateCA has another CA take over: that of the certificate and key in PEM, or a new one
 	// if they are nil.
 	RotateCA func(c *store.Cluster, certPEM, keyPEM []byte) error
-	NodeID   string
+	// Peer is what this manager knows of another, or of itself.
+	Peer   func(node string) bus.Standing
+	NodeID string
 	// APIVersion is the newest version that clients may ask for, the local
 	// dockerd's; empty is NewestVersion.
 	APIVersion string

@@ -20,6 +20,7 @@ import (
 	"github.com/docker/docker/api/types/swarm"
 	"github.com/gorilla/mux"
 
+	"orch/internal/bus"
 	"orch/internal/store"
 )
 
@@ -35,6 +36,7 @@ func newRig(t testing.TB) *rig {
 	<-s.Ready()
 	a := New(Config{
 		Store: s, NodeID: "n1", Log: slog.New(slog.DiscardHandler),
+		Peer:       func(node string) bus.Standing { return bus.Standing{Reachable: true, Leader: node == "n1"} },
 		SealSecret: func(string, []byte) []byte { return []byte("sealed") },
 		SealAuth:   func(_, auth string) []byte { return []byte("sealed " + auth) },
 		SealUnlock: func(key string) []byte { return []byte("sealed " + key) },

@@ -38,6 +38,7 @@ var codes = map[error]string{
 	errdefs.ErrAlreadyExists:      "AlreadyExists",
 	errdefs.ErrPermissionDenied:   "PermissionDenied",
 	errdefs.ErrNotImplemented:     "Unimplemented",
+	errdefs.ErrUnavailable:        "Unavailable",
 	errdefs.ErrUnknown:            "Unknown",
 }
 

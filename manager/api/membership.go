@@ -39,6 +39,8 @@ func Inactive(r *mux.Router, m Membership, state func() swarm.LocalNodeState, wh
 		switch state() {
 		case swarm.LocalNodeStateActive:
 			return refuse(errdefs.ErrUnavailable, isWorker)
+		case swarm.LocalNodeStatePending:
+			return remote(errdefs.ErrUnavailable, noLeader)
 		case swarm.LocalNodeStateLocked:
 			return refuse(errdefs.ErrUnavailable, Locked)
 		case swarm.LocalNodeStateError:

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"net/http"
 	"slices"
 	"strings"
@@ -34,7 +35,7 @@ func (a *API) listNodes(w http.ResponseWriter, r *http.Request) error {
 		if !nodeMatches(n, args) {
 			continue
 		}
-		body, err := a.encoded.of(store.KindNode, n.ID, n.Version.Index, n.Node)
+		body, err := a.encodeNode(n)
 		if err != nil {
 			return err
 		}
@@ -42,6 +43,25 @@ func (a *API) listNodes(w http.ResponseWriter, r *http.Request) error {
 	}
 	writeList(w, bodies)
 	return nil
+}
+
+// encodeNode is a node's JSON. How a manager fares is not in the state, which cannot be written just when it matters.
+func (a *API) encodeNode(n *store.Node) ([]byte, error) {
+	if n.ManagerStatus == nil {
+		return a.encoded.of(store.KindNode, n.ID, n.Version.Index, n.Node)
+	}
+	out := n.Node
+	out.ManagerStatus = a.managerStatus(n)
+	return json.Marshal(out)
+}
+
+func (a *API) managerStatus(n *store.Node) *swarm.ManagerStatus {
+	peer := a.Peer(n.ID)
+	status := &swarm.ManagerStatus{Addr: n.ManagerStatus.Addr, Leader: peer.Leader, Reachability: swarm.ReachabilityUnreachable}
+	if peer.Reachable {
+		status.Reachability = swarm.ReachabilityReachable
+	}
+	return status
 }
 
 func checkNodeFilters(args filters.Args) error {
@@ -76,7 +96,12 @@ func (a *API) inspectNode(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return a.object(w, store.KindNode, n.ID, n.Version.Index, n.Node)
+	body, err := a.encodeNode(n)
+	if err != nil {
+		return err
+	}
+	writeBody(w, http.StatusOK, body)
+	return nil
 }
 
 func (a *API) updateNode(w http.ResponseWriter, r *http.Request) error {
@@ -99,8 +124,10 @@ func (a *API) updateNode(w http.ResponseWriter, r *http.Request) error {
 		if n.Version.Index != index {
 			return errOutOfSequence
 		}
-		if n.Spec.Role == swarm.NodeRoleManager && spec.Role == swarm.NodeRoleWorker && managers(&tx.View) == 1 {
-			return remote(errdefs.ErrFailedPrecondition, "attempting to demote the last manager of the swarm")
+		if n.Spec.Role == swarm.NodeRoleManager && spec.Role == swarm.NodeRoleWorker {
+			if err := a.checkDemotion(&tx.View, n); err != nil {
+				return err
+			}
 		}
 		next := *n
 		next.Spec = spec
@@ -126,6 +153,30 @@ func checkNode(spec *swarm.NodeSpec) error {
 	return nil
 }
 
+// checkDemotion refuses to take away the last manager, or one without which the others are no majority.
+func (a *API) checkDemotion(v *store.View, n *store.Node) error {
+	if managers(v) == 1 {
+		return remote(errdefs.ErrFailedPrecondition, "attempting to demote the last manager of the swarm")
+	}
+	if n.ManagerStatus == nil {
+		return nil // it never became one
+	}
+	left, reachable := 0, 0
+	for _, other := range v.Nodes(store.All()) {
+		if other.ID == n.ID || other.ManagerStatus == nil {
+			continue
+		}
+		left++
+		if a.Peer(other.ID).Reachable {
+			reachable++
+		}
+	}
+	if reachable <= left/2 {
+		return remote(errdefs.ErrFailedPrecondition, "can't remove member from the raft: this would result in a loss of quorum")
+	}
+	return nil
+}
+
 func managers(v *store.View) int {
 	count := 0
 	for _, n := range v.Nodes(store.All()) {
@@ -143,7 +194,7 @@ func (a *API) removeNode(w http.ResponseWriter, r *http.Request) error {
 		switch {
 		case err != nil:
 			return err
-		case n.Spec.Role == swarm.NodeRoleManager || n.ManagerStatus != nil:
+		case n.Spec.Role == swarm.NodeRoleManager || n.Server != "":
 			return remote(errdefs.ErrFailedPrecondition, "node %s is a cluster manager and is a member of the raft cluster. It must be demoted to worker before removal", n.ID)
 		case !force && n.Status.State != swarm.NodeStateDown:
 			return remote(errdefs.ErrFailedPrecondition, "node %s is not down and can't be removed", n.ID)

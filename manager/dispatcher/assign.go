@@ -23,6 +23,14 @@ type taskSent struct {
 	desired swarm.TaskState
 }
 
+// selfSent is what a node must know of itself and of the managers; it stands in every set.
+type selfSent struct {
+	role     swarm.NodeRole
+	managers string // separated by commas
+}
+
+var self = bus.Resource{Kind: "self"}
+
 // secretSent and configSent are immutable: an ID says it all.
 type (
 	secretSent string
@@ -31,7 +39,7 @@ type (
 
 // assigned is what a node is to have. A held task is still to run, whatever is desired.
 func (w *world) assigned(node string, held func(task string) bool) set {
-	out := set{}
+	out := set{self: selfSent{role: role(w.view.Node(node)), managers: w.managers}}
 	nets := map[string]bool{}
 	for _, t := range w.view.Tasks(store.OnNode(node)) {
 		if !t.Assigned() {
@@ -64,6 +72,14 @@ func (w *world) assigned(node string, held func(task string) bool) set {
 		}
 	}
 	return out
+}
+
+// role is what a node is to be: a manager stays one until it is out of the consensus.
+func role(n *store.Node) swarm.NodeRole {
+	if n != nil && (n.Spec.Role == swarm.NodeRoleManager || n.Server != "") {
+		return swarm.NodeRoleManager
+	}
+	return swarm.NodeRoleWorker
 }
 
 func dependencies(out set, t *store.Task) {
@@ -164,6 +180,11 @@ func (d *Dispatcher) message(now set, changed []bus.Resource) bus.Assignments {
 	v := d.world.view
 	for _, r := range changed {
 		switch value := now[r].(type) {
+		case selfSent:
+			a.Role = value.role
+			if value.managers != "" {
+				a.Managers = strings.Split(value.managers, ",")
+			}
 		case taskSent:
 			a.Tasks = append(a.Tasks, d.task(v.Task(value.id), value.desired))
 		case secretSent:

@@ -119,6 +119,10 @@ func (d *Dispatcher) call(ctx context.Context, fn func()) error {
 // Session registers what a worker says of its node and answers with its full set.
 func (d *Dispatcher) Session(ctx context.Context, s bus.Session) (bus.Assignments, error) {
 	known := false
+	// A node that asks is alive, however long the answer takes.
+	if err := d.call(ctx, func() { d.seen[s.Node] = time.Now() }); err != nil {
+		return bus.Assignments{}, err
+	}
 	if err := d.Do(ctx, func(tx *store.Tx) { known = register(tx, s) }); err != nil {
 		return bus.Assignments{}, err
 	}
@@ -195,11 +199,11 @@ func (d *Dispatcher) heard(ctx context.Context, node string, epoch, applied uint
 	reply, refused := bus.Reply{Epoch: d.Epoch}, error(nil)
 	err := d.call(ctx, func() {
 		s := d.sessions[node]
+		d.seen[node] = time.Now()
 		if s == nil || epoch != d.Epoch {
 			refused = errNoSession
 			return
 		}
-		d.seen[node] = time.Now()
 		reply.Seq = s.seq
 		reply.Standing = d.standing
 		if applied > s.applied {

@@ -337,7 +337,7 @@ func TestBeatOfAnotherEpochIsRefused(t *testing.T) {
 
 func TestUnknownNodeHasNoSession(t *testing.T) {
 	run(t, func(c *cluster) {
-		if _, err := c.d.Session(t.Context(), bus.Session{Node: "stranger"}); err == nil {
+		if _, err := c.d.Session(c.t.Context(), bus.Session{Node: "stranger"}); err == nil {
 			t.Error("a node that is not in the cluster got a session")
 		}
 	})

@@ -12,7 +12,12 @@ import (
 // findDown declares the nodes down that have missed too many heartbeats. The
 // write is not waited for here: it needs the leader's loop, which may need us.
 func (d *Dispatcher) findDown(ctx context.Context) {
-	for _, n := range d.world.view.Nodes(store.All()) {
+	for _, n := range d.Store.View().Nodes(store.All()) {
+		if n.Status.State == swarm.NodeStateDown && d.sessions[n.ID] != nil && !d.downing[n.ID] {
+			// It was declared down when it had just come back: the write took its time. Asked for its
+			// heartbeat it will say again that it is ready.
+			delete(d.sessions, n.ID)
+		}
 		if n.Status.State == swarm.NodeStateDown || d.downing[n.ID] || time.Since(d.seen[n.ID]) < MissedBeats*d.Heartbeat {
 			continue
 		}

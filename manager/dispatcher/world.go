@@ -17,6 +17,8 @@ import (
 // kept up to date by its changes. It holds nothing that cannot be derived again.
 type world struct {
 	view *store.View
+	// managers are the first ports of all managers, separated by commas.
+	managers string
 	// services by ID. A service is replaced, never changed: pointers compare.
 	services map[string]*bus.Service
 	// onNet counts the live tasks of every node on every network.
@@ -24,7 +26,7 @@ type world struct {
 }
 
 func newWorld(v *store.View) *world {
-	w := &world{view: v, services: map[string]*bus.Service{}, onNet: map[string]map[string]int{}}
+	w := &world{view: v, managers: strings.Join(store.ManagerAddrs(v), ","), services: map[string]*bus.Service{}, onNet: map[string]map[string]int{}}
 	for _, t := range v.Tasks(store.All()) {
 		w.count(t, 1)
 		w.services[groupOf(t)] = nil
@@ -58,6 +60,10 @@ func (w *world) update(v *store.View, changes []store.Change) touched {
 			services[c.ID()] = true
 		case store.KindNode:
 			t.all = t.all || addressChanged(c)
+			if roleChanged(c) {
+				w.managers = strings.Join(store.ManagerAddrs(v), ",")
+				t.all = true
+			}
 		case store.KindNetwork:
 			t.networks[c.ID()] = true
 		}
@@ -138,6 +144,18 @@ func addressChanged(c store.Change) bool {
 	}
 	old, now := c.Old.(*store.Node), c.New.(*store.Node)
 	return old.Status.Addr != now.Status.Addr || !reflect.DeepEqual(old.NetworkAddrs, now.NetworkAddrs)
+}
+
+// roleChanged says whether a node has become a manager, or a worker, or is about to.
+func roleChanged(c store.Change) bool {
+	var old, now store.Node
+	if c.Old != nil {
+		old = *c.Old.(*store.Node)
+	}
+	if c.New != nil {
+		now = *c.New.(*store.Node)
+	}
+	return old.Spec.Role != now.Spec.Role || old.Server != now.Server || !reflect.DeepEqual(old.ManagerStatus, now.ManagerStatus)
 }
 
 // live says that a task has, or is about to have, a container that runs.

@@ -50,6 +50,16 @@ func (c *Cluster) Start(t testing.TB) *bus.Server {
 	return s
 }
 
+// Joiner is the configuration of a further manager that joins those at the routes.
+func (c *Cluster) Joiner(t testing.TB, id string, routes ...string) bus.ServerConfig {
+	t.Helper()
+	manager := c.Node(t, id, identity.Manager, ClusterID)
+	return bus.ServerConfig{
+		NodeID: id, ClusterID: ClusterID, Dir: t.TempDir(), ClientAddr: "127.0.0.1:0", RouteAddr: "127.0.0.1:0",
+		ServerTLS: manager.Server(), RouteTLS: manager.Route(), Routes: routes, Joining: true, Log: logger(),
+	}
+}
+
 // Stop ends a server and waits for that.
 func Stop(t testing.TB, s *bus.Server) {
 	t.Helper()

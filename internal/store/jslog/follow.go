@@ -51,7 +51,7 @@ type fatalError struct{ error }
 
 // read delivers from a new consumer until something is wrong with it.
 func (l *Log) read(ctx context.Context, a *assembler) error {
-	info, err := l.stream.Info(ctx)
+	info, err := bounded(ctx, func(ctx context.Context) (*jetstream.StreamInfo, error) { return l.stream.Info(ctx) })
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return &fatalError{fmt.Errorf("the cluster state is gone: %w", err)}
 	}
@@ -61,10 +61,12 @@ func (l *Log) read(ctx context.Context, a *assembler) error {
 	if info.State.LastSeq < a.last {
 		return &fatalError{fmt.Errorf("the cluster state has gone back from write %d to %d", a.last, info.State.LastSeq)}
 	}
-	consumer, err := l.stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
-		FilterSubject: bus.AllState(),
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: a.last + 1,
-		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: forgetConsumer,
+	consumer, err := bounded(ctx, func(ctx context.Context) (jetstream.Consumer, error) {
+		return l.stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
+			FilterSubject: bus.AllState(),
+			DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: a.last + 1,
+			AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: forgetConsumer,
+		})
 	})
 	if err != nil {
 		return err
@@ -96,6 +98,13 @@ func (l *Log) read(ctx context.Context, a *assembler) error {
 			return err
 		}
 	}
+}
+
+// bounded asks the server something that nobody answers during an election: soon after there is somebody who does.
+func bounded[T any](ctx context.Context, ask func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+	defer cancel()
+	return ask(ctx)
 }
 
 // arrival is a message as an assembler needs it.
@@ -138,7 +147,7 @@ func (a *assembler) add(m arrival) error {
 	a.gap = a.gap || m.entry.Seq != a.last+1
 	a.last = m.entry.Seq
 	switch m.entry.Key {
-	case LeaseKey, fenceKey, bus.FoundedKey: // not the store's
+	case LeaseKey, fenceKey, turnKey, bus.FoundedKey: // not the store's
 	default:
 		a.held = append(a.held, m.entry)
 	}

@@ -11,6 +11,7 @@
 package jslog
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -36,6 +37,9 @@ const (
 
 	// commitTimeout covers an election among the managers and then some.
 	commitTimeout = 6 * time.Second
+	// tryTimeout is how long one try of anything waits for its answer: a manager that was lost with the
+	// question does not answer it, and the next to lead may be there long before commitTimeout.
+	tryTimeout = time.Second
 	// retryEvery is the pause before a write is tried again that was refused
 	// without having been looked at.
 	retryEvery = 5 * time.Millisecond
@@ -109,6 +113,7 @@ func (l *Log) Commit(ctx context.Context, b store.Batch) (uint64, error) {
 }
 
 func (l *Log) commit(ctx context.Context, b store.Batch) (uint64, error) {
+	unsure := false // whether an earlier try has been written
 	for {
 		seq, err := l.publish(ctx, b)
 		pause := time.Duration(0)
@@ -118,8 +123,12 @@ func (l *Log) commit(ctx context.Context, b store.Batch) (uint64, error) {
 			return seq, nil
 		case errors.Is(err, nats.ErrNoResponders):
 			pause = noLeaderEvery // nobody has seen the commit
+		case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+			unsure = true
 		case !errors.As(err, &refused):
 			return 0, unavailable(err)
+		case refused.ErrorCode == codeWrongSequence && unsure:
+			return l.written(ctx, b)
 		case refused.ErrorCode == codeWrongSequence:
 			forgotten, err := l.mismatch(ctx, &b, refused)
 			if !forgotten {
@@ -136,6 +145,25 @@ func (l *Log) commit(ctx context.Context, b store.Batch) (uint64, error) {
 			return 0, unavailable(err)
 		}
 	}
+}
+
+// written finds out whether a batch was written by a try whose answer was lost. A batch is written whole, so its last
+// operation tells of all.
+func (l *Log) written(ctx context.Context, b store.Batch) (uint64, error) {
+	op := b.Ops[len(b.Ops)-1]
+	now, err := l.last(ctx, op.Key)
+	switch {
+	case err != nil:
+		return 0, unavailable(err)
+	case now.seq > op.Expect && now.deleted == (op.Value == nil) && bytes.Equal(now.value, op.Value):
+		return now.seq, nil
+	case b.Epoch == 0:
+		return 0, store.ErrConflict
+	}
+	if _, err := l.mismatch(ctx, &b, &jetstream.APIError{}); errors.Is(err, store.ErrFenced) {
+		return 0, err
+	}
+	return 0, store.ErrConflict
 }
 
 func unavailable(err error) error { return fmt.Errorf("%w (%w)", store.ErrUnavailable, err) }
@@ -229,6 +257,8 @@ func mark(msgs []*nats.Msg) {
 // request sends a message and reads the server's acknowledgement. An error that
 // is a *jetstream.APIError means that nothing was written.
 func (l *Log) request(ctx context.Context, m *nats.Msg) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+	defer cancel()
 	resp, err := l.conn.RequestMsgWithContext(ctx, m)
 	if err != nil {
 		return 0, err
@@ -254,6 +284,8 @@ type written struct {
 }
 
 func (l *Log) last(ctx context.Context, key string) (written, error) {
+	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+	defer cancel()
 	m, err := l.stream.GetLastMsgForSubject(ctx, bus.StateSubject(key))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return written{}, nil
