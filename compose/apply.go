@@ -130,7 +130,7 @@ func (r *rollout) conclude(ctx context.Context, err error) (Outcome, error) {
 		}
 		return OutcomeFailed, failed
 	case errors.Is(err, errTimeout):
-		return OutcomeLate, &NotHealthyError{Stack: r.plan.Stack, After: r.o.Timeout.String(), Failures: r.diagnose(ctx), Outcome: "left as it is: it may still become healthy"}
+		return OutcomeLate, &NotHealthyError{Stack: r.plan.Stack, After: r.o.Timeout.String(), Failures: r.diagnose(ctx), Outcome: "left as it is: it may still become healthy" + notWritten(r.pending())}
 	case ctx.Err() != nil:
 		return OutcomeUnwatched, &InterruptedError{Stack: r.plan.Stack, Pending: r.pending(), err: ctx.Err()}
 	}

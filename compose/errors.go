@@ -10,6 +10,7 @@ import (
 // FailedError is a deploy that cannot succeed as it is: a task fails again and again, an update was paused or rolled back.
 type FailedError struct {
 	Stack    string
+	Service  string // when it is not a deploy's but a single service's
 	Failures []Failure
 	// Outcome says what became of the stack: "rolled back", "left as it is for inspection" …
 	Outcome string
@@ -18,6 +19,7 @@ type FailedError struct {
 // NotHealthyError is a deploy that was applied but did not become healthy before its timeout.
 type NotHealthyError struct {
 	Stack    string
+	Service  string // as above
 	After    string
 	Failures []Failure
 	Outcome  string
@@ -62,19 +64,29 @@ func (f Failure) String() string {
 }
 
 func (e *FailedError) Error() string {
+	if e.Service != "" {
+		return "service " + e.Service + " failed" + failures(e.Failures)
+	}
 	return fmt.Sprintf("deploy of stack %s failed%s%s", e.Stack, outcome(e.Outcome), failures(e.Failures))
 }
 
 func (e *NotHealthyError) Error() string {
+	if e.Service != "" {
+		return fmt.Sprintf("service %s is not as wanted after %s%s", e.Service, e.After, failures(e.Failures))
+	}
 	return fmt.Sprintf("stack %s is deployed but not healthy after %s%s%s", e.Stack, e.After, outcome(e.Outcome), failures(e.Failures))
 }
 
 func (e *InterruptedError) Error() string {
-	text := fmt.Sprintf("stopped watching the deploy of stack %s, which goes on", e.Stack)
-	if len(e.Pending) > 0 {
-		text += "; not written yet, as they waited for others: " + strings.Join(e.Pending, ", ")
+	return fmt.Sprintf("stopped watching the deploy of stack %s, which goes on%s", e.Stack, notWritten(e.Pending))
+}
+
+// notWritten says of services that still wait for others that waiting alone will not bring them.
+func notWritten(services []string) string {
+	if len(services) == 0 {
+		return ""
 	}
-	return text
+	return "; not written yet, as they waited for others: " + strings.Join(services, ", ")
 }
 
 func (e *InterruptedError) Unwrap() error { return e.err }
@@ -83,9 +95,12 @@ func (e *InterruptedError) Unwrap() error { return e.err }
 func reason(err error) string {
 	var failed *FailedError
 	var late *NotHealthyError
+	var interrupted *InterruptedError
 	switch {
 	case err == nil:
 		return ""
+	case errors.As(err, &interrupted):
+		return strings.TrimPrefix(notWritten(interrupted.Pending), "; ")
 	case errors.As(err, &failed) && len(failed.Failures) > 0:
 		return failed.Failures[0].Service + ": " + failed.Failures[0].Reason
 	case errors.As(err, &late) && len(late.Failures) > 0:

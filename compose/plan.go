@@ -270,10 +270,24 @@ func (p *Plan) WriteText(w io.Writer) error {
 	if p.Empty() {
 		fmt.Fprintf(&b, "stack %s: no changes (%d objects are as the file says)\n", p.Stack, counts[Unchanged])
 	} else {
-		fmt.Fprintf(&b, "stack %s: %d to create, %d to update, %d to remove, %d unchanged\n", p.Stack, counts[Create], counts[Update]+counts[Replace], counts[Delete], counts[Unchanged])
+		restarting := ""
+		if n := p.restarting(); n > 0 {
+			restarting = fmt.Sprintf(" (%d with a restart)", n)
+		}
+		fmt.Fprintf(&b, "stack %s: %d to create, %d to update%s, %d to remove, %d unchanged\n", p.Stack, counts[Create], counts[Update]+counts[Replace], restarting, counts[Delete], counts[Unchanged])
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// restarting counts the services whose tasks the plan replaces.
+func (p *Plan) restarting() (n int) {
+	for _, c := range p.Changes {
+		if c.Restarts {
+			n++
+		}
+	}
+	return n
 }
 
 // WriteChanges renders what changes for people.

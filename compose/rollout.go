@@ -28,6 +28,8 @@ type rollout struct {
 	before   map[string]bool
 	seen     map[string]time.Time // when each running task was first seen
 	nodes    []swarm.Node
+	// only restricts the watching to one service, which need not be of a stack.
+	only string
 }
 
 // tracked is a service of the rollout.
@@ -37,6 +39,7 @@ type tracked struct {
 	change  Change
 	old     *swarm.ServiceSpec // before this deploy; nil when it was not there
 	written bool               // what the plan wants is on the server
+	back    bool               // its rollback is what is being waited for, and no failure
 	revived bool               // it had given up before this deploy, which has started it again
 	failed  map[string]swarm.Task
 	verdict verdict
@@ -134,11 +137,14 @@ func (r *rollout) step(ctx context.Context) (wrote bool, err error) {
 
 // look reads the stack's services and their tasks that are up to date with them.
 func (r *rollout) look(ctx context.Context) ([]swarm.Service, []swarm.Task, error) {
-	services, err := r.cli.ServiceList(ctx, swarm.ServiceListOptions{Filters: stackFilter(r.plan.Stack)})
+	of, f := stackFilter(r.plan.Stack), stackFilter(r.plan.Stack)
+	if r.only != "" {
+		of, f = filters.NewArgs(filters.Arg("id", r.only)), filters.NewArgs(filters.Arg("service", r.only))
+	}
+	services, err := r.cli.ServiceList(ctx, swarm.ServiceListOptions{Filters: of})
 	if err != nil {
 		return nil, nil, fmt.Errorf("list services: %w", err)
 	}
-	f := stackFilter(r.plan.Stack)
 	f.Add("_up-to-date", "true")
 	tasks, err := r.cli.TaskList(ctx, swarm.TaskListOptions{Filters: f})
 	if err != nil {
@@ -151,6 +157,9 @@ func (r *rollout) judge(t *tracked, s *swarm.Service, tasks []swarm.Task) verdic
 	l := look{spec: s.Spec, job: s.JobStatus, oneShot: t.OneShot, failed: t.failed, nodes: len(r.nodes), closed: closed(s.Endpoint.Ports, r.nodes)}
 	if t.change.Action == Update {
 		l.update = s.UpdateStatus
+	}
+	if t.back {
+		l.update = forward(l.update)
 	}
 	checked := s.Spec.TaskTemplate.ContainerSpec != nil && s.Spec.TaskTemplate.ContainerSpec.Healthcheck != nil
 	now := time.Now()

@@ -51,6 +51,12 @@ func (a *app) completeBoth(cmd *cobra.Command, _ []string, _ string) ([]string, 
 	return a.candidates(cmd.Context(), func(s swarm.Service) []string { return []string{s.Spec.Labels[stackLabel], s.Spec.Name} })
 }
 
+// completeScale offers SERVICE= and leaves the number to the user.
+func (a *app) completeScale(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	names, directive := a.candidates(cmd.Context(), func(s swarm.Service) []string { return []string{s.Spec.Name + "="} })
+	return names, directive | cobra.ShellCompDirectiveNoSpace
+}
+
 // completeRevisions offers a stack, then its revisions.
 func (a *app) completeRevisions(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
 	if len(args) == 0 {

@@ -2,13 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/docker/docker/api/types/swarm"
 	"github.com/docker/docker/client"
 	"github.com/spf13/cobra"
 
 	"orch/compose"
+	"orch/compose/progress"
 )
 
 func (a *app) rollbackCmd() *cobra.Command {
@@ -31,7 +34,7 @@ func (a *app) rollbackCmd() *cobra.Command {
 			if len(args) > 1 {
 				return usagef("%s is a service, and revisions are of stacks: orch rollback STACK %s", args[0], args[1])
 			}
-			return a.rollbackService(asking, cli, s)
+			return a.rollbackService(ctx, cli, s, d)
 		}
 		if _, err := n.pick(args[0]); err != nil {
 			return err
@@ -62,10 +65,39 @@ func (a *app) rollbackCmd() *cobra.Command {
 	return cmd
 }
 
-func (a *app) rollbackService(ctx context.Context, cli *client.Client, s swarm.Service) error {
-	if _, err := cli.ServiceUpdate(ctx, s.ID, s.Version, s.Spec, swarm.ServiceUpdateOptions{Rollback: "previous"}); err != nil {
+func (a *app) rollbackService(ctx context.Context, cli *client.Client, s swarm.Service, d deployment) error {
+	asking, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if _, err := cli.ServiceUpdate(asking, s.ID, s.Version, s.Spec, swarm.ServiceUpdateOptions{Rollback: "previous"}); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.out, "%s: rolling back\n", s.Spec.Name)
+	if d.detach {
+		fmt.Fprintf(a.out, "%s: rolling back\n", s.Spec.Name)
+		return nil
+	}
+	return a.follow(ctx, cli, s.ID, true, d.timeout)
+}
+
+// follow waits for a service that has just been changed.
+func (a *app) follow(ctx context.Context, cli *client.Client, id string, back bool, timeout time.Duration) error {
+	asking, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	s, _, err := cli.ServiceInspectWithRaw(asking, id, swarm.ServiceInspectOptions{})
+	if err != nil {
+		return err
+	}
+	show := progress.New(a.err)
+	began := time.Now()
+	err = compose.Follow(ctx, cli, s, back, compose.Options{Timeout: timeout, Progress: show.Event})
+	show.Close()
+	switch {
+	case errors.As(err, new(*compose.NotHealthyError)):
+		return codeError{exitNotHealthy, err}
+	case err != nil && ctx.Err() != nil:
+		return codeError{exitInterrupted, err}
+	case err != nil:
+		return err
+	}
+	fmt.Fprintf(a.out, "%s: as wanted after %s\n", s.Spec.Name, time.Since(began).Round(100*time.Millisecond))
 	return nil
 }

@@ -12,14 +12,28 @@ import (
 )
 
 func (a *app) scaleCmd() *cobra.Command {
-	return &cobra.Command{Use: "scale SERVICE=REPLICAS...", Short: "Change how many tasks services have", Args: cobra.MinimumNArgs(1), ValidArgsFunction: a.completeServices,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			want, err := parseScale(args)
-			if err != nil {
+	var wait waiting
+	cmd := &cobra.Command{Use: "scale SERVICE=REPLICAS...", Short: "Change how many tasks services have", Args: cobra.MinimumNArgs(1), ValidArgsFunction: a.completeScale}
+	wait.flags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		want, err := parseScale(args)
+		if err != nil {
+			return err
+		}
+		return a.stream(func(ctx context.Context, cli *client.Client, _ []string) error {
+			asking, cancel := context.WithTimeout(ctx, callTimeout)
+			defer cancel()
+			if err := a.scale(asking, cli, want); err != nil {
 				return err
 			}
-			return a.call(func(ctx context.Context, cli *client.Client, _ []string) error { return a.scale(ctx, cli, want) })(cmd, args)
-		}}
+			var names []string
+			for _, w := range want {
+				names = append(names, w.service)
+			}
+			return a.await(ctx, cli, names, wait)
+		})(cmd, args)
+	}
+	return cmd
 }
 
 type scale struct {
