@@ -198,6 +198,7 @@ func (m *Manager) lead(ctx context.Context, leadership *jslog.Leadership) error 
 	d := dispatcher.New(m.dispatcherConfig(leadership.Epoch, loop, workers))
 	group.Go(func() error { return loop.Run(ctx) })
 	group.Go(func() error { return d.Run(ctx) })
+	group.Go(func() error { return m.rotateKeys(ctx, loop) })
 	group.Go(func() error {
 		return workers.Serve(ctx, bus.Handlers{
 			Session: d.Session, Beat: d.Beat, Report: d.Report, Attach: d.Attach, Attached: d.Attached,
@@ -221,6 +222,7 @@ func (m *Manager) dispatcherConfig(epoch uint64, loop *leader, workers *bus.Mana
 		OpenSecret: func(s *store.Secret) ([]byte, error) {
 			return identity.Open(m.cfg.Seal, s.Sealed, secretUse(s.ID))
 		},
+		OpenKey: m.openKey,
 		OpenAuth: func(t *store.Task) (string, error) {
 			auth, err := identity.Open(m.cfg.Seal, t.PullAuth, authUse(t.ServiceID))
 			return string(auth), err

@@ -1,6 +1,7 @@
 package test
 
 import (
+	"bytes"
 	"context"
 	"os/exec"
 	"strings"
@@ -123,4 +124,46 @@ func connected(t *testing.T, n node) {
 		t.Errorf("still on the network: %s", out)
 	}
 	n.mustDocker("rm", "-f", "late")
+}
+
+// secretWord is in every answer that the test below looks for on the wire.
+const secretWord = "orch-plain-text-on-the-wire"
+
+// Nothing of an encrypted network can be read between nodes, by IPv4 or IPv6, and everything of a plain one can: the test looks
+// where it should.
+func TestEncrypted(t *testing.T) {
+	manager, worker := mesh(t)
+	for _, n := range []struct{ name, opt string }{{"sealed", "encrypted"}, {"open", "com.docker.network.driver.mtu=1400"}} {
+		manager.mustDocker("network", "create", "-d", "overlay", "--attachable", "--ipv6", "--opt", n.opt, n.name)
+		manager.mustDocker("service", "create", "-d", "-q", "--name", n.name+"-web", "--network", n.name, "--hostname", secretWord,
+			"--constraint", "node.hostname=="+manager.Name, "--no-resolve-image", lab.Image, "serve", ":8080")
+	}
+	for _, c := range []struct {
+		network  string
+		readable bool
+	}{{"sealed", false}, {"open", true}} {
+		worker.mustDocker("run", "-d", "--name", c.network, "--network", c.network, lab.Image, "sleep")
+		heard, err := worker.Capture()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, transport := range []string{"tcp4", "tcp6"} {
+			url := "http://" + c.network + "-web:8080"
+			eventually(t, 30*time.Second, "an answer on "+c.network+" by "+transport, func() bool {
+				out, err := worker.docker("exec", "-e", "TRANSPORT="+transport, c.network, "/app", "get", url)
+				if err != nil {
+					t.Log(out)
+				}
+				return err == nil && out == secretWord
+			})
+		}
+		readable := false
+		frames := heard.Stop()
+		for _, f := range frames {
+			readable = readable || bytes.Contains(f, []byte(secretWord))
+		}
+		if readable != c.readable {
+			t.Errorf("on %s the answer can be read on the wire: %v (%d frames)", c.network, readable, len(frames))
+		}
+	}
 }

@@ -27,7 +27,9 @@ func (a *Agent) describe(ctx context.Context) (bus.Session, error) {
 	if a.TLSInfo != nil {
 		d.TLSInfo = a.TLSInfo()
 	}
+	ways, public := a.Network.Encryption()
 	return bus.Session{
+		Encryption: ways, WireGuard: public,
 		Node: a.NodeID, Description: d, Address: a.Address,
 		Conditions: a.Network.Conditions(), UsedSubnets: used,
 	}, nil
@@ -74,7 +76,8 @@ func plugins(info system.Info) []swarm.PluginDescription {
 
 // sameNode says that the managers need not be told: what is routed on the node they only need for new networks.
 func sameNode(a, b bus.Session) bool {
-	return reflect.DeepEqual(a.Description, b.Description) && slices.Equal(a.Conditions, b.Conditions)
+	return reflect.DeepEqual(a.Description, b.Description) && slices.Equal(a.Conditions, b.Conditions) &&
+		slices.Equal(a.Encryption, b.Encryption) && a.WireGuard == b.WireGuard
 }
 
 // watchPorts has the managers told of published ports that cannot be opened here.

@@ -184,6 +184,7 @@ func (s *silent) Detach(task string) {
 	defer s.mu.Unlock()
 	delete(s.attached, task)
 }
+func (s *silent) Encryption() ([]string, string)     { return nil, "" }
 func (s *silent) Conditions() []string               { return nil }
 func (s *silent) PortErrorsChanged() <-chan struct{} { return nil }
 func (s *silent) UsedSubnets() ([]string, error)     { return nil, nil }

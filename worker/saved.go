@@ -125,7 +125,7 @@ func bootID() string {
 // snapshot is what is to be saved now.
 func (a *Agent) snapshot() saved {
 	v := saved{Boot: bootID(), Set: bus.Assignments{
-		Cluster: a.ClusterID, Networks: sortedValues(a.set.networks), Services: sortedValues(a.set.services),
+		Cluster: a.ClusterID, Networks: withoutKeys(sortedValues(a.set.networks)), Services: sortedValues(a.set.services),
 	}}
 	for _, t := range sortedValues(a.tasks) {
 		if t.dropped {
@@ -136,6 +136,16 @@ func (a *Agent) snapshot() saved {
 		v.Set.Tasks = append(v.Set.Tasks, kept)
 	}
 	return v
+}
+
+// withoutKeys are networks as they may be on disk.
+func withoutKeys(networks []bus.Network) []bus.Network {
+	for i, n := range networks {
+		if n.Encryption != nil {
+			networks[i].Encryption = &bus.Encryption{Mode: n.Encryption.Mode}
+		}
+	}
+	return networks
 }
 
 // restore goes on from what was saved. After another boot the machine is what ended the tasks' processes.

@@ -103,6 +103,8 @@ type Network struct {
 	Attachable bool `json:",omitempty"`
 	Ingress    bool `json:",omitempty"`
 	Encrypted  bool `json:",omitempty"`
+	// Encryption is how, on a network that is.
+	Encryption *Encryption `json:",omitempty"`
 	// Peers are the other nodes that have a task on it.
 	Peers []Peer `json:",omitempty"`
 }
@@ -114,6 +116,22 @@ type Peer struct {
 	Underlay string
 	// NodeIP is that node's own address on the network.
 	NodeIP string
+	// WireGuard is its public key, if it has one.
+	WireGuard string `json:",omitempty"`
+}
+
+// Encryption is how the traffic of encrypted networks travels between nodes.
+type Encryption struct {
+	// Mode is one of package crypt's, which every node of the cluster that can encrypt at all is able to; "" if there is none.
+	Mode string
+	// Keys are the cluster's, the oldest first. They go to nodes that have a task on such a network, and are kept in memory only.
+	Keys []NetworkKey `json:",omitempty"`
+}
+
+// NetworkKey is one of them.
+type NetworkKey struct {
+	ID   uint64
+	Data []byte `json:",omitempty"`
 }
 
 // Service is what names, VIPs and published ports on this node must lead to.
@@ -159,6 +177,9 @@ type Session struct {
 	Address string
 	// Conditions name what the node cannot do, for node inspect and the scheduler.
 	Conditions []string `json:",omitempty"`
+	// Encryption is how the node can encrypt overlay traffic, the fastest way first, and WireGuard its public key.
+	Encryption []string `json:",omitempty"`
+	WireGuard  string   `json:",omitempty"`
 }
 
 // Report carries status changes of tasks to the managers. An answer without an

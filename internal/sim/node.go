@@ -75,6 +75,7 @@ func (noNetwork) Ensure(_ context.Context, n bus.Network) (string, error)     { 
 func (noNetwork) DNS([]string) []string                                       { return nil }
 func (noNetwork) Attach(context.Context, string, string, int, []string) error { return nil }
 func (noNetwork) Detach(string)                                               {}
+func (noNetwork) Encryption() ([]string, string)                              { return nil, "" }
 func (noNetwork) Conditions() []string                                        { return nil }
 func (noNetwork) PortErrorsChanged() <-chan struct{}                          { return nil }
 func (noNetwork) UsedSubnets() ([]string, error)                              { return nil, nil }

@@ -55,6 +55,15 @@ type Cluster struct {
 	// those of a removed one rest, as nodes may still be taking it down.
 	NextSubnet string `json:",omitempty"`
 	NextVXLAN  uint32 `json:",omitempty"`
+	// NetworkKeys are what the traffic of encrypted networks is encrypted with, the oldest first.
+	NetworkKeys []NetworkKey `json:",omitempty"`
+}
+
+// NetworkKey is one of the keys for the traffic between nodes.
+type NetworkKey struct {
+	ID     uint64
+	Made   time.Time
+	Sealed []byte
 }
 
 // Rotation is a change of the CA under way: nodes get certificates from the new one, and
@@ -73,6 +82,9 @@ type Node struct {
 	UsedSubnets []string `json:",omitempty"`
 	// Conditions say in words what the node cannot do.
 	Conditions []string `json:",omitempty"`
+	// Encryption is how the node can encrypt overlay traffic, WireGuard its public key.
+	Encryption []string `json:",omitempty"`
+	WireGuard  string   `json:",omitempty"`
 	// NetworkAddrs are the node's own addresses, by network ID.
 	NetworkAddrs map[string]string `json:",omitempty"`
 	// Server is the name of the node's manager in the managers' consensus, from before it joins

@@ -60,6 +60,9 @@ func Attach(tx *store.Tx, r Ask) (*store.Task, error) {
 	case !allocated(n):
 		return nil, errNoSubnet
 	}
+	if on := tx.Node(r.Node); store.Encrypted(n.Spec) && on != nil && len(on.Encryption) == 0 {
+		return nil, fmt.Errorf("network %s is encrypted, and the node cannot encrypt overlay traffic", n.Spec.Name)
+	}
 	var asked []netip.Addr
 	for _, s := range r.Addresses {
 		addr, err := netip.ParseAddr(s)

@@ -14,25 +14,12 @@ import (
 const (
 	// MTUOption is the driver option that sets a network's MTU.
 	MTUOption = "com.docker.network.driver.mtu"
-	// EncryptedOption asks that nothing of a network is sent between nodes in the clear.
-	EncryptedOption = "encrypted"
 
 	// IP's own lower limits, and what VXLAN leaves of the largest packet.
 	minMTU, minMTU6, maxMTU = 576, 1280, 65485
 	// longestV4 and longestV6 are the smallest subnets that have room for a gateway, a node and a task.
 	longestV4, longestV6 = 29, 125
 )
-
-// Encrypted says that a network's traffic must not be readable between nodes. As with Swarm the option needs no value.
-func Encrypted(spec *swarm.NetworkSpec) bool {
-	d := spec.DriverConfiguration
-	if d == nil {
-		return false
-	}
-	v, ok := d.Options[EncryptedOption]
-	no, err := strconv.ParseBool(v)
-	return ok && (err != nil || no)
-}
 
 // CheckNetwork says, where it has them in Swarm's words, why a new network cannot be.
 func CheckNetwork(v *store.View, spec *swarm.NetworkSpec) error {

@@ -140,13 +140,16 @@ func (w *world) network(id, node string) *bus.Network {
 	}
 	if d := n.Spec.DriverConfiguration; d != nil {
 		out.Options = d.Options
-		out.Encrypted = allocator.Encrypted(&n.Spec)
+		out.Encrypted = store.Encrypted(n.Spec)
 		out.MTU, _ = strconv.Atoi(d.Options[allocator.MTUOption])
 	}
 	out.VNI = allocator.VXLAN(n)
+	if out.Encrypted {
+		out.Encryption = w.encryption()
+	}
 	for _, other := range w.view.Nodes(store.All()) {
 		if other.ID != node && w.onNet[id][other.ID] > 0 && other.NetworkAddrs[id] != "" {
-			out.Peers = append(out.Peers, bus.Peer{NodeID: other.ID, Underlay: other.Status.Addr, NodeIP: other.NetworkAddrs[id]})
+			out.Peers = append(out.Peers, bus.Peer{NodeID: other.ID, Underlay: other.Status.Addr, NodeIP: other.NetworkAddrs[id], WireGuard: other.WireGuard})
 		}
 	}
 	return out
@@ -201,7 +204,7 @@ func (d *Dispatcher) message(now set, changed []bus.Resource) bus.Assignments {
 				a.Configs = append(a.Configs, bus.Config{ID: c.ID, Name: c.Spec.Name, Data: c.Spec.Data, Templating: c.Spec.Templating != nil})
 			}
 		case *bus.Network:
-			a.Networks = append(a.Networks, *value)
+			a.Networks = append(a.Networks, d.withKeys(*value))
 		case *bus.Service:
 			a.Services = append(a.Services, *value)
 		}

@@ -29,7 +29,7 @@ func (d *Dispatcher) Attach(ctx context.Context, r bus.AttachRequest) (bus.Attac
 	out := bus.Attachment{ID: made.ID, Addresses: place.Addresses}
 	// Its peers follow with the node's assignments.
 	if n := (&world{view: view}).network(place.Network.ID, r.Node); n != nil {
-		out.Network = *n
+		out.Network = d.withKeys(*n)
 	} else {
 		out.Refused = "the node could not be given an address on network " + place.Network.Spec.Name + ": could not find an available IP"
 	}

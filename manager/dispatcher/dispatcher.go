@@ -39,6 +39,7 @@ type Config struct {
 	// OpenSecret and OpenAuth unseal what only managers can read.
 	OpenSecret func(*store.Secret) ([]byte, error)
 	OpenAuth   func(*store.Task) (string, error)
+	OpenKey    func(store.NetworkKey) ([]byte, error)
 	// Heartbeat is the time between two heartbeats of a worker.
 	Heartbeat time.Duration
 	// Standing is what every node's certificate is to be, "" if that cannot be said.
@@ -153,6 +154,7 @@ func register(tx *store.Tx, s bus.Session) (known bool) {
 	n.Status.Message = strings.Join(s.Conditions, "; ")
 	n.DownAt = time.Time{}
 	n.UsedSubnets, n.Conditions = s.UsedSubnets, s.Conditions
+	n.Encryption, n.WireGuard = s.Encryption, s.WireGuard
 	tx.Put(&n)
 	return true
 }

@@ -3,6 +3,7 @@ package dispatcher
 import (
 	"net/netip"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -66,6 +67,8 @@ func (w *world) update(v *store.View, changes []store.Change) touched {
 			}
 		case store.KindNetwork:
 			t.networks[c.ID()] = true
+		case store.KindCluster:
+			t.all = t.all || keysChanged(c)
 		}
 	}
 	for id := range services {
@@ -143,7 +146,7 @@ func addressChanged(c store.Change) bool {
 		return true
 	}
 	old, now := c.Old.(*store.Node), c.New.(*store.Node)
-	return old.Status.Addr != now.Status.Addr || !reflect.DeepEqual(old.NetworkAddrs, now.NetworkAddrs)
+	return old.Status.Addr != now.Status.Addr || old.WireGuard != now.WireGuard || !slices.Equal(old.Encryption, now.Encryption) || !reflect.DeepEqual(old.NetworkAddrs, now.NetworkAddrs)
 }
 
 // roleChanged says whether a node has become a manager, or a worker, or is about to.

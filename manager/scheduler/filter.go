@@ -48,6 +48,9 @@ func filters(t *store.Task) filterSet {
 		return slices.ContainsFunc(placement.Platforms, func(p swarm.Platform) bool { return runs(n, p) })
 	}, "unsupported platform on %s")
 
+	add(slices.ContainsFunc(t.NetworksAttachments, func(a swarm.NetworkAttachment) bool { return store.Encrypted(a.Network.Spec) }),
+		func(n *node) bool { return len(n.Encryption) > 0 }, "overlay traffic cannot be encrypted on %s")
+
 	ports := hostPorts(t)
 	add(len(ports) > 0, func(n *node) bool {
 		return !slices.ContainsFunc(ports, func(p port) bool { return n.ports[p] })

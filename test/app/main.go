@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -15,7 +16,7 @@ import (
 
 const usage = `app sleep            wait for SIGTERM
 app serve ADDR       answer HTTP with the host's name until SIGTERM
-app get URL          print the answer to a request
+app get URL          print the answer to a request ($TRANSPORT: tcp4 or tcp6)
 app exit CODE [WAIT] end with CODE after WAIT
 app lines N          print N lines, then wait for SIGTERM
 app cat FILE         print a file
@@ -85,7 +86,13 @@ func get(ctx context.Context, url string) error {
 	if err != nil {
 		return err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	client := http.DefaultClient
+	if network := os.Getenv("TRANSPORT"); network != "" { // tcp4, tcp6
+		client = &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, addr)
+		}}}
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		return err
 	}

@@ -81,8 +81,10 @@ func (n *Network) Ensure(ctx context.Context, w bus.Network) (string, error) {
 // supports refuses what would otherwise be missing in silence.
 func (n *Network) supports(w bus.Network) error {
 	switch {
-	case w.Encrypted:
-		return errors.New("node cannot encrypt the traffic of overlay networks")
+	case w.Encrypted && len(n.can.Encryption()) == 0:
+		return errors.New("node cannot encrypt the traffic of overlay networks: " + strings.Join(n.can.Conditions(), "; "))
+	case w.Subnet6 != "" && w.MTU != 0 && w.MTU < 1280:
+		return fmt.Errorf("bad MTU %d: IPv6 needs at least 1280", w.MTU)
 	case len(w.Peers) > 0 && n.can.Overlay() != nil:
 		return fmt.Errorf("no overlay support: %w", n.can.Overlay())
 	case w.MTU != 0 && (w.MTU < 576 || w.MTU > 65535):
@@ -198,7 +200,7 @@ func (n *Network) mtu(w bus.Network) int {
 		return overlay.MTU(w, 1500)
 	}
 	for _, l := range links {
-		addrs, err := netlink.AddrList(l, netlink.FAMILY_V4)
+		addrs, err := netlink.AddrList(l, netlink.FAMILY_ALL)
 		if err != nil {
 			continue
 		}

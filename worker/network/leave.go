@@ -52,6 +52,9 @@ func (n *Network) Teardown(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("network %s still has containers", d.Name))
 		}
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	errs = append(errs, n.encrypt(nil), n.decrypt()) // after the devices that it is for
 	return errors.Join(errs...)
 }
 

@@ -82,11 +82,12 @@ type Network struct {
 	absent   map[string]time.Time // bridges that are gone, by network ID
 	// engineNFT says that the engine's firewall is nftables', and lets pass what is led to orch's networks.
 	engineNFT bool
+	secure    secure
 	// engineTrouble is what went wrong with the engine's networks last time; it is logged when it changes.
 	engineTrouble string
 }
 
-// New finds out what the node can do. It changes nothing.
+// New finds out what the node can do. It changes nothing but that the node has a key to encrypt with.
 func New(ctx context.Context, cfg Config) (*Network, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
@@ -110,6 +111,10 @@ func New(ctx context.Context, cfg Config) (*Network, error) {
 			return nil, err
 		}
 		n.ports.Led = true
+	}
+	var err error
+	if n.secure, err = n.newSecure(); err != nil {
+		return nil, err
 	}
 	return n, ctx.Err()
 }
@@ -186,10 +191,15 @@ func (n *Network) enforce(ctx context.Context) error {
 	for id, t := range n.tasks {
 		errs = append(errs, n.program(id, t))
 	}
+	safe := n.encrypt(known)
+	errs = append(errs, safe)
 	for _, w := range known {
-		if _, ok := n.ensured[w.ID]; ok {
+		if _, ok := n.ensured[w.ID]; ok && (safe == nil || !w.Encrypted) {
 			errs = append(errs, n.span(w))
 		}
+	}
+	if safe == nil {
+		errs = append(errs, n.decrypt())
 	}
 	errs = append(errs, n.lead(ctx, known, n.ports.Apply(ctx, ingress.Targets(known, n.state.Services))))
 	err := errors.Join(errs...)
@@ -238,11 +248,10 @@ func (n *Network) span(w bus.Network) error {
 	if n.can.Overlay() != nil {
 		return nil // a condition says so
 	}
-	p, err := overlay.New(w, n.state.Services, n.cfg.Underlay, n.cfg.VXLANPort)
+	p, err := n.way(w)
 	if err != nil {
 		return err
 	}
-	p.MTU = n.mtu(w)
 	changes, err := overlay.Apply(p)
 	if errors.As(err, new(netlink.LinkNotFoundError)) {
 		if _, known := n.absent[w.ID]; !known {
@@ -350,5 +359,8 @@ func (n *Network) release() {
 	}
 	if n.host != nil {
 		n.host.Close()
+	}
+	if err := n.secure.tunnel.Close(); err != nil {
+		n.cfg.Log.Debug("close the tunnel of encrypted networks", "err", err)
 	}
 }

@@ -16,7 +16,7 @@ func TestWhatANodeCannotDoIsRefused(t *testing.T) {
 	for want, change := range map[string]func(*bus.Network){
 		"":                       func(*bus.Network) {},
 		"cannot encrypt":         func(w *bus.Network) { w.Encrypted = true },
-		"IPv6":                   func(w *bus.Network) { w.Subnet6 = "fd00::/64" },
+		"IPv6":                   func(w *bus.Network) { w.Subnet6, w.MTU = "fd00::/64", 1000 },
 		"bad MTU 12":             func(w *bus.Network) { w.MTU = 12 },
 		`bad subnet "x"`:         func(w *bus.Network) { w.Subnet = "x" },
 		"is not in subnet":       func(w *bus.Network) { w.Gateway = "10.0.2.1" },

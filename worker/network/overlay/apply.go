@@ -82,22 +82,34 @@ func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Masked().Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 32)}
 }
 
-// device makes the VXLAN port, anew if it differs in what cannot be changed.
+// device finds the port, or makes VXLAN's, anew if it differs in what cannot be changed.
 func (a *applier) device() error {
 	p, name := a.plan, VXLAN(a.plan.VNI)
-	have, err := netlink.LinkByName(name)
-	var missing netlink.LinkNotFoundError
-	if err != nil && !errors.As(err, &missing) {
-		return fmt.Errorf("look for %s: %w", name, err)
+	if err := Clear(p.VNI, p.TAP); err != nil {
+		return err
 	}
-	if vx, ok := have.(*netlink.Vxlan); ok && err == nil &&
-		(vx.VxlanId != int(p.VNI) || vx.Port != p.Port || !vx.SrcAddr.Equal(p.Underlay.AsSlice())) {
+	have, err := find(name)
+	if err != nil {
+		return err
+	}
+	if p.TAP {
+		if have == nil {
+			return fmt.Errorf("%s is gone; it is opened again in a moment", name)
+		}
+		if err := a.dress(have); err != nil {
+			return err
+		}
+		a.vxlan = have
+		return a.join()
+	}
+	if vx, ok := have.(*netlink.Vxlan); ok &&
+		(vx.VxlanId != int(p.VNI) || vx.Port != p.Port || !vx.SrcAddr.Equal(p.Underlay.AsSlice()) || vx.VtepDevIndex != p.Via) {
 		if err := netlink.LinkDel(vx); err != nil {
 			return fmt.Errorf("replace %s: %w", name, err)
 		}
 		have = nil
 	}
-	if have == nil || err != nil {
+	if have == nil {
 		if have, err = a.create(name); err != nil {
 			return err
 		}
@@ -106,14 +118,59 @@ func (a *applier) device() error {
 	return a.join()
 }
 
+// find is a device, nil if there is none.
+func find(name string) (netlink.Link, error) {
+	have, err := netlink.LinkByName(name)
+	if errors.As(err, new(netlink.LinkNotFoundError)) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look for %s: %w", name, err)
+	}
+	return have, nil
+}
+
+// Clear removes a network's port if it is of the other kind: VXLAN's, or one that a process has opened.
+func Clear(vni uint32, tap bool) error {
+	have, err := find(VXLAN(vni))
+	if have == nil || err != nil {
+		return err
+	}
+	if _, is := have.(*netlink.Tuntap); is == tap {
+		return nil
+	}
+	if err := netlink.LinkDel(have); err != nil {
+		return fmt.Errorf("replace %s: %w", VXLAN(vni), err)
+	}
+	return nil
+}
+
+// dress gives a port that was opened elsewhere the node's hardware address and the network's MTU.
+func (a *applier) dress(l netlink.Link) error {
+	if at, hw := l.Attrs(), MAC(a.plan.NodeIP); a.plan.NodeIP.Is4() && at.HardwareAddr.String() != hw.String() {
+		if err := netlink.LinkSetHardwareAddr(l, hw); err != nil {
+			return fmt.Errorf("hardware address of %s: %w", at.Name, err)
+		}
+		at.HardwareAddr = hw
+		a.changes++
+	}
+	if at := l.Attrs(); a.plan.MTU > 0 && at.MTU != a.plan.MTU {
+		if err := netlink.LinkSetMTU(l, a.plan.MTU); err != nil {
+			return fmt.Errorf("MTU of %s: %w", at.Name, err)
+		}
+		a.changes++
+	}
+	return nil
+}
+
 func (a *applier) create(name string) (netlink.Link, error) {
 	p := a.plan
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MTU = name, p.MTU
 	if p.NodeIP.Is4() { // so that the bridge takes frames to the node's address without a change of its own
-		attrs.HardwareAddr = mac(p.NodeIP)
+		attrs.HardwareAddr = MAC(p.NodeIP)
 	}
-	err := netlink.LinkAdd(&netlink.Vxlan{LinkAttrs: attrs, VxlanId: int(p.VNI), SrcAddr: p.Underlay.AsSlice(), Port: p.Port, Learning: false})
+	err := netlink.LinkAdd(&netlink.Vxlan{LinkAttrs: attrs, VxlanId: int(p.VNI), SrcAddr: p.Underlay.AsSlice(), Port: p.Port, VtepDevIndex: p.Via, Learning: false})
 	if err != nil {
 		return nil, fmt.Errorf("make %s: %w", name, err)
 	}

@@ -47,7 +47,7 @@ func (r Restore) Do() error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.HardwareAddr = Bridge(r.VNI), r.MAC
 	if len(r.MAC) == 0 {
-		attrs.HardwareAddr = mac(r.Gateway.Addr())
+		attrs.HardwareAddr = MAC(r.Gateway.Addr())
 	}
 	br := &netlink.Bridge{LinkAttrs: attrs}
 	if err := netlink.LinkAdd(br); err != nil {

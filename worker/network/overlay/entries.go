@@ -14,9 +14,12 @@ func (a *applier) entries() error {
 	vx, br := a.vxlan.Attrs().Index, a.bridge.Attrs().Index
 	want := map[string]netlink.Neigh{}
 	for _, r := range a.plan.Remotes {
-		hw := mac(r.Addr)
+		hw := MAC(r.Addr)
+		if !a.plan.TAP {
+			n := netlink.Neigh{LinkIndex: vx, Family: unix.AF_BRIDGE, Flags: netlink.NTF_SELF, State: netlink.NUD_PERMANENT | netlink.NUD_NOARP, HardwareAddr: hw, IP: r.Node.AsSlice()}
+			want[key(n)] = n
+		}
 		for _, n := range []netlink.Neigh{
-			{LinkIndex: vx, Family: unix.AF_BRIDGE, Flags: netlink.NTF_SELF, State: netlink.NUD_PERMANENT | netlink.NUD_NOARP, HardwareAddr: hw, IP: r.Node.AsSlice()},
 			// Without the bridge's own entry its neighbour suppression does not answer.
 			{LinkIndex: vx, Family: unix.AF_BRIDGE, Flags: netlink.NTF_MASTER, State: netlink.NUD_NOARP, HardwareAddr: hw},
 			{LinkIndex: br, Family: unix.AF_INET, State: netlink.NUD_PERMANENT, HardwareAddr: hw, IP: r.Addr.AsSlice()},

@@ -15,8 +15,13 @@ import (
 	"orch/internal/bus"
 )
 
-// vxlanCost is what VXLAN over IPv4 takes of the underlay's packets.
-const vxlanCost = 50
+const (
+	// vxlanCost is what VXLAN over IPv4 takes of the underlay's packets, vxlanCost6 over IPv6.
+	vxlanCost, vxlanCost6 = 50, 70
+	// cryptCost is for encrypted networks: what the costliest way takes (VXLAN over IPv6 within WireGuard over IPv6), as the way may
+	// change while containers run, and their MTU cannot.
+	cryptCost = 150
+)
 
 // BridgePrefix starts the names of all overlays' bridges.
 const BridgePrefix = "ovb"
@@ -40,6 +45,10 @@ type Plan struct {
 	Underlay netip.Addr
 	Port     int
 	MTU      int
+	// Via is the device that VXLAN is bound to; 0 is any.
+	Via int
+	// TAP says that the port is one that this process has opened (package crypt), and not VXLAN's.
+	TAP bool
 	// Remotes are the addresses on other nodes, by address; none means no port.
 	Remotes []Remote
 }
@@ -95,10 +104,16 @@ func MTU(n bus.Network, underlay int) int {
 	if n.MTU > 0 {
 		return n.MTU
 	}
+	switch {
+	case n.Encrypted:
+		return underlay - cryptCost
+	case slices.ContainsFunc(n.Peers, func(p bus.Peer) bool { return strings.Contains(p.Underlay, ":") }):
+		return underlay - vxlanCost6
+	}
 	return underlay - vxlanCost
 }
 
-// mac is the hardware address that every node gives an address of an overlay.
-func mac(a netip.Addr) net.HardwareAddr {
+// MAC is the hardware address that every node gives an address of an overlay.
+func MAC(a netip.Addr) net.HardwareAddr {
 	return append(net.HardwareAddr{0x02, 0x42}, a.AsSlice()...)
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"orch/worker/network/crypt"
 )
 
 // Result is what failed; nil says that the kernel can do it.
@@ -20,6 +22,10 @@ type Result struct {
 	VXLAN     error
 	NAT       error // nftables' address translation with a map and a random choice
 	Ports     error // what leading published ports takes beyond it: the kind of an address, marks, the way back
+	// How traffic between nodes can be encrypted; one is enough.
+	ESP       error // the kernel's IPsec with AES-GCM
+	WireGuard error // the kernel's
+	TAP       error // what WireGuard in this process needs
 }
 
 // Conditions says in words what is missing.
@@ -34,6 +40,9 @@ func (r Result) Conditions() []string {
 	if r.VXLAN != nil {
 		out = append(out, fmt.Sprintf("no overlay support across nodes: vxlan: %v", r.VXLAN))
 	}
+	if r.ESP != nil && r.WireGuard != nil && r.TAP != nil {
+		out = append(out, fmt.Sprintf("no encrypted networks: esp: %v; wireguard: %v; tap: %v", r.ESP, r.WireGuard, r.TAP))
+	}
 	if r.NAT != nil {
 		out = append(out, fmt.Sprintf("services resolve to their tasks' addresses (dnsrr): nftables: %v", r.NAT))
 	}
@@ -45,6 +54,22 @@ func (r Result) Conditions() []string {
 
 // Services says whether tasks' namespaces can have service addresses.
 func (r Result) Services() bool { return r.Namespace == nil && r.NAT == nil }
+
+// Encryption is how the node can encrypt, the fastest way first.
+func (r Result) Encryption() (ways []string) {
+	if r.Overlay() != nil {
+		return nil
+	}
+	for _, w := range []struct {
+		err  error
+		name string
+	}{{r.ESP, crypt.ESP}, {r.WireGuard, crypt.WireGuard}, {r.TAP, crypt.Userspace}} {
+		if w.err == nil {
+			ways = append(ways, w.name)
+		}
+	}
+	return ways
+}
 
 // Overlay says whether networks can span nodes.
 func (r Result) Overlay() error {
@@ -66,7 +91,7 @@ func Kernel() Result {
 			done <- Result{Namespace: fmt.Errorf("make a network namespace: %w", err)}
 			return
 		}
-		done <- Result{Bridge: bridge(), VXLAN: vxlan(), NAT: nat(), Ports: ports()}
+		done <- Result{Bridge: bridge(), VXLAN: vxlan(), NAT: nat(), Ports: ports(), ESP: crypt.TryESP(), WireGuard: wireguard(), TAP: crypt.TryTAP("probe3")}
 	}()
 	return <-done
 }
@@ -88,6 +113,10 @@ func vxlan() error {
 		return err
 	}
 	return netlink.LinkSetBrNeighSuppress(vx, true)
+}
+
+func wireguard() error {
+	return netlink.LinkAdd(&netlink.Wireguard{LinkAttrs: named("probe2")})
 }
 
 func named(name string) netlink.LinkAttrs {

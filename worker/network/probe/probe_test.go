@@ -14,7 +14,10 @@ func TestConditions(t *testing.T) {
 		result Result
 		want   []string
 	}{
-		"all is well": {Result{}, nil},
+		"all is well":                  {Result{}, nil},
+		"one way to encrypt is enough": {Result{ESP: no, WireGuard: no}, nil},
+		"none is too few": {Result{ESP: no, WireGuard: no, TAP: no}, []string{
+			"no encrypted networks: esp: operation not supported; wireguard: operation not supported; tap: operation not supported"}},
 		"no root":     {Result{Namespace: no, NAT: no}, []string{"no service names or addresses, no overlay across nodes: operation not supported"}},
 		"no vxlan":    {Result{VXLAN: no}, []string{"no overlay support across nodes: vxlan: operation not supported"}},
 		"no marks":    {Result{Ports: no}, []string{"published ports pass through the daemon, and not while it restarts: nftables: operation not supported"}},
