@@ -38,6 +38,8 @@ type Network interface {
 	// Attach brings a container that has just started into the networks, Detach one that has ended out.
 	Attach(ctx context.Context, task, container string, pid int, networks []string) error
 	Detach(task string)
+	// Drain returns once a task that is out of rotation has taken up all that was sent to it, or does not in time.
+	Drain(ctx context.Context, task string)
 	// Encryption is how the node can encrypt overlay traffic, and its WireGuard key.
 	Encryption() (ways []string, public string)
 	// Conditions are what the node cannot do, UsedSubnets what is routed on it already.

@@ -163,6 +163,7 @@ type silent struct {
 	attached map[string]bool
 	applied  int
 	fail     error
+	onDrain  func()
 }
 
 func (s *silent) Apply(context.Context, network.State) error {
@@ -179,6 +180,14 @@ func (s *silent) Attach(_ context.Context, task, _ string, _ int, _ []string) er
 	s.attached[task] = true
 	return nil
 }
+func (s *silent) Drain(context.Context, string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.onDrain != nil {
+		s.onDrain()
+	}
+}
+
 func (s *silent) Detach(task string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

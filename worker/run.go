@@ -221,9 +221,9 @@ func (a *Agent) hook(ctx context.Context, id string, h extra.Hook) error {
 	return nil
 }
 
-// stop stops a container: hooks, signal, grace period, kill.
+// stop stops a container, which is out of rotation by now: connections taken up, hooks, signal, grace period, kill.
 func (a *Agent) stop(t *task) job {
-	id, name := t.container, t.Name
+	task, id, name := t.ID, t.container, t.Name
 	var grace *time.Duration
 	var hooks []extra.Hook
 	if c := t.Spec.ContainerSpec; c != nil {
@@ -237,6 +237,7 @@ func (a *Agent) stop(t *task) job {
 		limit = *grace
 	}
 	return func(ctx context.Context) func() {
+		a.Network.Drain(ctx, task)
 		a.preStop(ctx, id, name, hooks, limit)
 		ctx, cancel := context.WithTimeout(ctx, limit+stopSlack)
 		defer cancel()

@@ -115,8 +115,11 @@ func (a *Agent) assignTask(assigned bus.Task) {
 			a.lost(t)
 		}
 	} else {
-		known := t.Status
+		known, before := t.Status, t.DesiredState
 		t.Task = assigned
+		if !wanted(before) {
+			t.DesiredState = before // a new leader may not know yet that it was told to stop
+		}
 		t.dropped = false
 		t.Status = known
 		if assigned.Status.State != known.State {

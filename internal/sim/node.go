@@ -74,6 +74,7 @@ func (noNetwork) Apply(context.Context, network.State) error                  { 
 func (noNetwork) Ensure(_ context.Context, n bus.Network) (string, error)     { return n.ID, nil }
 func (noNetwork) DNS([]string) []string                                       { return nil }
 func (noNetwork) Attach(context.Context, string, string, int, []string) error { return nil }
+func (noNetwork) Drain(context.Context, string)                               {}
 func (noNetwork) Detach(string)                                               {}
 func (noNetwork) Encryption() ([]string, string)                              { return nil, "" }
 func (noNetwork) Conditions() []string                                        { return nil }

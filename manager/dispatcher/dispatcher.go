@@ -87,6 +87,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	for _, n := range view.Nodes(store.All()) {
 		d.seen[n.ID] = time.Now() // the last leader heard them; they get the usual time to be heard here
 	}
+	d.inherit(view)
 	tick := time.NewTicker(d.Heartbeat / 4)
 	defer tick.Stop()
 	for {
@@ -174,6 +175,7 @@ func (d *Dispatcher) open(node string) bus.Assignments {
 	}
 	full.Cluster, full.Epoch, full.Seq, full.Full, full.Heartbeat = d.Cluster, d.Epoch, s.seq, true, d.Heartbeat
 	d.sessions[node] = s
+	d.arrived(node, s.seq)
 	d.seen[node] = time.Now()
 	delete(d.downing, node)
 	return full

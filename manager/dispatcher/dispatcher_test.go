@@ -2,6 +2,7 @@ package dispatcher
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -27,6 +28,8 @@ type cluster struct {
 	t     *testing.T
 	store *store.Store
 	d     *Dispatcher
+	start func()
+	stop  func()
 
 	// mu guards pushed.
 	mu     sync.Mutex
@@ -47,33 +50,41 @@ func (c *cluster) sent(node string) []bus.Assignments {
 	return slices.Clone(c.pushed[node])
 }
 
+// newCluster has a store, and a dispatcher that does not run yet.
+func newCluster(t *testing.T) *cluster {
+	ctx, cancel := context.WithCancel(t.Context())
+	c := &cluster{t: t, store: store.New(store.NewMemLog()), pushed: map[string][]bus.Assignments{}}
+	c.d = New(Config{
+		Cluster: "c", Epoch: 7, Store: c.store, Heartbeat: time.Second, Log: slog.New(slog.DiscardHandler),
+		Push: c.push,
+		Do: func(ctx context.Context, fn func(*store.Tx)) error {
+			return c.store.Update(ctx, func(tx *store.Tx) error { fn(tx); return nil })
+		},
+		Observe: func(tx *store.Tx, _ string, s bus.TaskStatus) {
+			task := *tx.Task(s.TaskID)
+			task.Status = s.Status
+			tx.Put(&task)
+		},
+		OpenSecret: func(s *store.Secret) ([]byte, error) { return s.Sealed, nil },
+	})
+	var running sync.WaitGroup
+	running.Go(func() { _ = c.store.Run(ctx) })
+	<-c.store.Ready()
+	c.start = func() {
+		running.Go(func() { _ = c.d.Run(ctx) })
+		synctest.Wait()
+	}
+	c.stop = func() { cancel(); running.Wait() }
+	return c
+}
+
 // run gives fn a running dispatcher under synthetic time.
 func run(t *testing.T, fn func(*cluster)) {
 	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		c := &cluster{t: t, store: store.New(store.NewMemLog()), pushed: map[string][]bus.Assignments{}}
-		c.d = New(Config{
-			Cluster: "c", Epoch: 7, Store: c.store, Heartbeat: time.Second, Log: slog.New(slog.DiscardHandler),
-			Push: c.push,
-			Do: func(ctx context.Context, fn func(*store.Tx)) error {
-				return c.store.Update(ctx, func(tx *store.Tx) error { fn(tx); return nil })
-			},
-			Observe: func(tx *store.Tx, _ string, s bus.TaskStatus) {
-				task := *tx.Task(s.TaskID)
-				task.Status = s.Status
-				tx.Put(&task)
-			},
-			OpenSecret: func(s *store.Secret) ([]byte, error) { return s.Sealed, nil },
-		})
-		ended := make(chan struct{}, 2)
-		go func() { _ = c.store.Run(ctx); ended <- struct{}{} }()
-		<-c.store.Ready()
-		go func() { _ = c.d.Run(ctx); ended <- struct{}{} }()
-		synctest.Wait()
+		c := newCluster(t)
+		c.start()
 		fn(c)
-		cancel()
-		<-ended
-		<-ended
+		c.stop()
 	})
 }
 
@@ -341,4 +352,48 @@ func TestUnknownNodeHasNoSession(t *testing.T) {
 			t.Error("a node that is not in the cluster got a session")
 		}
 	})
+}
+
+// A leader that takes over in the middle of a stop waits for the nodes anew.
+func TestTaskStopsUnderANewLeaderOnceItsNodesHaveConfirmed(t *testing.T) {
+	for _, silent := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			c := newCluster(t)
+			c.update(func(tx *store.Tx) {
+				tx.Put(network())
+				tx.Put(webService())
+				for i, node := range []string{"n1", "n2"} {
+					n := &store.Node{NetworkAddrs: map[string]string{net1: fmt.Sprintf("10.0.1.25%d", i)}}
+					n.ID, n.Status.State = node, swarm.NodeStateReady
+					tx.Put(n)
+				}
+				task := webTask("t1", "n1", "10.0.1.2", swarm.TaskStateRunning)
+				task.DesiredState = swarm.TaskStateShutdown
+				tx.Put(task)
+				tx.Put(webTask("t2", "n2", "10.0.1.3", swarm.TaskStateRunning))
+			})
+			c.start()
+			full := c.session("n1")
+			for _, task := range full.Tasks {
+				if task.ID == "t1" && task.DesiredState != swarm.TaskStateRunning {
+					t.Error("t1 is stopped before any node has said what it leads to")
+				}
+			}
+			c.confirm("n1")
+			if silent {
+				time.Sleep(2 * confirmWithin)
+				synctest.Wait()
+			} else {
+				c.session("n2")
+				if c.stops("n1", "t1") {
+					t.Error("t1 is stopped though n2 may still lead to it")
+				}
+				c.confirm("n2")
+			}
+			if !c.stops("n1", "t1") {
+				t.Errorf("t1 is not stopped (silent node: %v)", silent)
+			}
+			c.stop()
+		})
+	}
 }

@@ -3,6 +3,8 @@ package dispatcher
 import (
 	"time"
 
+	"github.com/docker/docker/api/types/swarm"
+
 	"orch/internal/bus"
 	"orch/internal/store"
 	"orch/manager/allocator"
@@ -19,6 +21,35 @@ type hold struct {
 	until   time.Time
 	// waits is the message by which each node was told, by node.
 	waits map[string]uint64
+	// absent are nodes that have yet to open a session with this leader.
+	absent map[string]bool
+}
+
+// inherit keeps the tasks running whose stop the leader before was about to allow, or had: what it knew of the nodes is gone
+// with it. A worker that has been told to stop a task does not go back on that.
+func (d *Dispatcher) inherit(v *store.View) {
+	for _, t := range v.Tasks(store.All()) {
+		if !live(t) || t.Wanted() || t.Status.State != swarm.TaskStateRunning || len(t.NetworksAttachments) == 0 {
+			continue
+		}
+		h := &hold{service: t.ServiceID, node: t.NodeID, until: time.Now().Add(confirmWithin), waits: map[string]uint64{}, absent: map[string]bool{}}
+		for _, n := range v.Nodes(store.All()) {
+			if n.Status.State == swarm.NodeStateReady {
+				h.absent[n.ID] = true
+			}
+		}
+		d.holds[t.ID] = h
+	}
+}
+
+// arrived notes that a node has its full set, by message seq, and has to put that in force.
+func (d *Dispatcher) arrived(node string, seq uint64) {
+	for _, h := range d.holds {
+		if h.absent[node] {
+			delete(h.absent, node)
+			h.waits[node] = seq
+		}
+	}
 }
 
 // hold keeps the tasks that these changes take out of rotation.
@@ -65,6 +96,9 @@ func (d *Dispatcher) release() {
 }
 
 func (d *Dispatcher) confirmed(h *hold) bool {
+	if len(h.absent) > 0 {
+		return false
+	}
 	for node, seq := range h.waits {
 		// A node without a session is not asked: it is lost, or it asks for
 		// its full set, which has the service as it is now.

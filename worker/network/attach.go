@@ -11,6 +11,7 @@ import (
 // task is a container whose namespace leads service addresses to their tasks.
 type task struct {
 	container string
+	pid       int
 	networks  []string
 	addrs     []netip.Addr
 	space     *vip.Space // nil on a node that cannot
@@ -25,7 +26,7 @@ func (t *task) close() {
 // Attach brings a container that has just started into its networks: from when it returns, service addresses work there, and
 // until then names do not resolve to them.
 func (n *Network) Attach(_ context.Context, taskID, containerID string, pid int, networks []string) error {
-	t := &task{container: containerID, networks: networks}
+	t := &task{container: containerID, pid: pid, networks: networks}
 	if n.can.Services() {
 		space, err := vip.Open(pid)
 		if err != nil {
