@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"time"
 
 	"orch/internal/bus"
 	"orch/worker"
@@ -51,10 +52,13 @@ func (n *Node) Reboot() {
 
 // Cut takes the node off the network, Heal brings it back.
 func (n *Node) Cut()  { n.link.cut(true) }
-func (n *Node) Heal() { n.link.cut(false); n.link.lossy(0); n.Engine.Up() }
+func (n *Node) Heal() { n.link.cut(false); n.link.lossy(0); n.link.slow(0); n.Engine.Up() }
 
 // Lossy loses that share of the messages between node and leader.
 func (n *Node) Lossy(share float64) { n.link.lossy(share) }
+
+// Slow delays each message between node and leader by up to delay.
+func (n *Node) Slow(delay time.Duration) { n.link.slow(delay) }
 
 // Running are the names of the containers that run.
 func (n *Node) Running() (names []string) {

@@ -44,6 +44,7 @@ type Cluster struct {
 	random   *rand.Rand
 	log      *store.MemLog
 	managers []*store.Store
+	wires    []*wire                // by manager
 	leading  int                    // index of the leader in managers
 	leader   atomic.Pointer[leader] // asked by the agents' goroutines
 	epoch    atomic.Uint64
@@ -63,7 +64,9 @@ func New(t testing.TB, random *rand.Rand, managers, nodes int) (*Cluster, func()
 	ctx, cancel := context.WithCancel(t.Context())
 	c := &Cluster{t: t, ctx: ctx, random: random, log: store.NewMemLog()}
 	for range managers {
-		s := store.New(c.log)
+		w := &wire{MemLog: c.log, random: rand.New(rand.NewPCG(random.Uint64(), 0))}
+		s := store.New(w)
+		c.wires = append(c.wires, w)
 		c.managers = append(c.managers, s)
 		c.spawn(func() { _ = s.Run(ctx) })
 		<-s.Ready()
@@ -105,14 +108,41 @@ func (c *Cluster) spawn(fn func()) <-chan struct{} {
 // View is the state as the leader has it.
 func (c *Cluster) View() *store.View { return c.managers[c.leading].View() }
 
+// Views are the states as the managers have them.
+func (c *Cluster) Views() (views []*store.View) {
+	for _, s := range c.managers {
+		views = append(views, s.View())
+	}
+	return views
+}
+
 // Update writes to the state as an API server does: through any manager.
 func (c *Cluster) Update(fn func(*store.Tx)) {
 	c.t.Helper()
-	s := c.managers[c.random.IntN(len(c.managers))]
-	if err := s.Update(c.ctx, func(tx *store.Tx) error { fn(tx); return nil }); err != nil {
+	if err := c.TryUpdate(fn); err != nil {
 		c.t.Fatalf("update: %v", err)
 	}
+}
+
+// TryUpdate is Update where the log may be disturbed: after an error the write may have happened or not.
+func (c *Cluster) TryUpdate(fn func(*store.Tx)) error {
+	s := c.managers[c.random.IntN(len(c.managers))]
+	err := s.Update(c.ctx, func(tx *store.Tx) error { fn(tx); return nil })
 	synctest.Wait() // until every manager has it
+	return err
+}
+
+// Disturb makes a manager's connection to the log lose that share of commits, or of the answers to them, and take up to
+// delay for each step. Calm ends that on all.
+func (c *Cluster) Disturb(manager int, loss float64, delay time.Duration) {
+	c.wires[manager].disturb(loss, delay)
+}
+
+// Calm undoes Disturb.
+func (c *Cluster) Calm() {
+	for _, w := range c.wires {
+		w.disturb(0, 0)
+	}
 }
 
 // Lead makes the next manager the leader. The former one is not told: it finds

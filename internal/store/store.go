@@ -21,8 +21,9 @@ type Store struct {
 	db    *memdb.MemDB
 	ready chan struct{}
 
-	// write serialises this manager's transactions: they would only collide.
-	write sync.Mutex
+	// write has room for one: this manager's transactions would only collide. Who waits for the turn of one that the
+	// log keeps waiting ends with its context.
+	write chan struct{}
 
 	// mu guards what follows, all of it written by the follower alone but for
 	// the registration of watches.
@@ -36,7 +37,7 @@ type Store struct {
 // New is a store on a log; it is empty until Run has caught up.
 func New(log Log) *Store {
 	return &Store{
-		log: log, db: emptyDB(), ready: make(chan struct{}), moved: make(chan struct{}),
+		write: make(chan struct{}, 1), log: log, db: emptyDB(), ready: make(chan struct{}), moved: make(chan struct{}),
 		claims: map[string]uint64{}, watches: map[*Watch]struct{}{},
 	}
 }
@@ -80,8 +81,12 @@ func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
 // UpdateFenced is Update for the leader's control loops: the commit fails with
 // ErrFenced if epoch, the sequence of the log's EpochKey, is no longer the current one.
 func (s *Store) UpdateFenced(ctx context.Context, epoch uint64, fn func(*Tx) error) error {
-	s.write.Lock()
-	defer s.write.Unlock()
+	select {
+	case s.write <- struct{}{}:
+		defer func() { <-s.write }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	for try := 1; ; try++ {
 		tx, claims, moved := s.begin()
 		if err := fn(tx); err != nil {
