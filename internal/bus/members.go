@@ -96,7 +96,31 @@ func (s *Server) finishJoining(ctx context.Context) error {
 
 // RemoveMember takes a server, by its name, out of the consensus group for good: it needs a majority. A manager that
 // comes back after that has to join anew, with an empty directory and another name.
-func (s *Server) RemoveMember(ctx context.Context, name string) error { return s.removePeer(ctx, name) }
+func (s *Server) RemoveMember(ctx context.Context, name string) error {
+	s.stepDown(ctx, name)
+	return s.removePeer(ctx, name)
+}
+
+// stepDown has a server hand over what it leads: that takes milliseconds, and an election after it is gone seconds. It is a
+// courtesy, and fails if the server is gone already.
+func (s *Server) stepDown(ctx context.Context, name string) {
+	ctx, cancel := context.WithTimeout(ctx, memberTry)
+	defer cancel()
+	if js, err := jetstream.New(s.state); err == nil {
+		if stream, err := js.Stream(ctx, StateStream); err == nil && stream.CachedInfo().Cluster != nil && stream.CachedInfo().Cluster.Leader == name {
+			_, _ = s.state.RequestWithContext(ctx, fmt.Sprintf(server.JSApiStreamLeaderStepDownT, StateStream), nil)
+		}
+	}
+	if s.metaLeader() != name {
+		return
+	}
+	system, err := s.connect(s.tokenSystem, s.cfg.NodeID+" system")
+	if err != nil {
+		return
+	}
+	defer system.Close()
+	_, _ = system.RequestWithContext(ctx, server.JSApiLeaderStepDown, nil)
+}
 
 // Replicate makes as many copies of the state as there are managers, up to five. It changes nothing if that is so.
 func (s *Server) Replicate(ctx context.Context, managers int) error {

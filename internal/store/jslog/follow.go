@@ -18,6 +18,12 @@ const (
 	heartbeat = 500 * time.Millisecond
 	// forgetConsumer is when the server drops a consumer that nobody reads.
 	forgetConsumer = 10 * time.Second
+	// localTries is how many consumers are made to get one on this manager's own server: the cluster
+	// places them at random on one of at most five.
+	localTries = 12
+	// moveEvery is the first pause before one on another server is replaced, and moveMax the longest: this server
+	// may have no copy of the state yet, or not be among the five that have one.
+	moveEvery, moveMax = time.Second, time.Minute
 	// pullSize is how many messages may be under way to a follower.
 	pullSize = 2000
 )
@@ -61,13 +67,7 @@ func (l *Log) read(ctx context.Context, a *assembler) error {
 	if info.State.LastSeq < a.last {
 		return &fatalError{fmt.Errorf("the cluster state has gone back from write %d to %d", a.last, info.State.LastSeq)}
 	}
-	consumer, err := bounded(ctx, func(ctx context.Context) (jetstream.Consumer, error) {
-		return l.stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
-			FilterSubject: bus.AllState(),
-			DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: a.last + 1,
-			AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: forgetConsumer,
-		})
-	})
+	consumer, local, err := l.consumer(ctx, a.last+1)
 	if err != nil {
 		return err
 	}
@@ -82,6 +82,9 @@ func (l *Log) read(ctx context.Context, a *assembler) error {
 	}
 	defer msgs.Stop()
 	defer context.AfterFunc(ctx, msgs.Stop)()
+	if !local {
+		defer time.AfterFunc(a.nextMove(), msgs.Stop).Stop()
+	}
 	for n := uint64(1); ; n++ {
 		m, err := msgs.Next()
 		if err != nil {
@@ -96,6 +99,34 @@ func (l *Log) read(ctx context.Context, a *assembler) error {
 		}
 		if err := a.add(received(m, meta)); err != nil {
 			return err
+		}
+	}
+}
+
+// consumer makes one from a sequence on, on this manager's own server if that has a copy of the state: then no other manager's end
+// keeps this one from seeing what is written.
+func (l *Log) consumer(ctx context.Context, from uint64) (c jetstream.Consumer, local bool, err error) {
+	for try := 1; ; try++ {
+		c, err = bounded(ctx, func(ctx context.Context) (jetstream.Consumer, error) {
+			return l.stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
+				FilterSubject: bus.AllState(),
+				DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from,
+				AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: forgetConsumer,
+			})
+		})
+		if err != nil {
+			return nil, false, err
+		}
+		at := c.CachedInfo().Cluster
+		local = at == nil || at.Leader == l.conn.ConnectedServerName()
+		if local || try == localTries {
+			return c, local, nil
+		}
+		_, err = bounded(ctx, func(ctx context.Context) (struct{}, error) {
+			return struct{}{}, l.stream.DeleteConsumer(ctx, c.CachedInfo().Name)
+		})
+		if err != nil {
+			return nil, false, err
 		}
 	}
 }
@@ -137,10 +168,17 @@ func received(m jetstream.Msg, meta *jetstream.MsgMetadata) arrival {
 // write, so from a gap onwards everything is held back until there is nothing further on.
 type assembler struct {
 	deliver func([]store.Entry, bool) error
+	move    time.Duration // before a consumer elsewhere is replaced
 	held    []store.Entry
 	last    uint64 // sequence of the last message
 	live    bool
 	gap     bool
+}
+
+// nextMove is when to replace a consumer that is not on this server, later each time.
+func (a *assembler) nextMove() time.Duration {
+	a.move = min(max(2*a.move, moveEvery), moveMax)
+	return a.move
 }
 
 func (a *assembler) add(m arrival) error {
