@@ -197,6 +197,11 @@ func (d *Daemon) rescue(ctx context.Context) (string, error) {
 	if !m.Manager {
 		return "", errdefs.ErrUnavailable.WithMessage("This node is not a swarm manager: --force-new-cluster goes on from what a manager has.")
 	}
+	if cp := d.node.manager.Load(); cp != nil {
+		if reachable, unreachable := cp.Reachability(); reachable > 1 && reachable > unreachable {
+			return "", errdefs.ErrFailedPrecondition.WithMessage("A majority of the managers can be reached: nothing was lost that --force-new-cluster would have to replace. Demote the managers that are gone.")
+		}
+	}
 	d.log.Warn("going on alone, without the other managers", "cluster", m.ClusterID)
 	d.node.stop()
 	n, err := d.start(ctx, m, d.node.c, managing{rescue: true})

@@ -45,14 +45,15 @@ type link struct {
 	again   chan struct{}            // the node's description may have changed
 	self    atomic.Pointer[bus.Session]
 
-	// heard is when a manager last answered; it belongs to run.
-	heard time.Time
+	// heard is when a manager last answered, and patience how long the next request for a session waits; both belong to run.
+	heard    time.Time
+	patience time.Duration
 }
 
 func newLink(cfg Config, describe func(context.Context) (bus.Session, error), deliver func(context.Context, bus.Assignments)) *link {
 	l := &link{
 		Config: cfg, log: cfg.Log, describe: describe, deliver: deliver,
-		kick: make(chan struct{}, 1), again: make(chan struct{}, 1),
+		kick: make(chan struct{}, 1), again: make(chan struct{}, 1), patience: beatLimit,
 	}
 	l.applied.Store(&position{})
 	l.self.Store(&bus.Session{})
@@ -133,14 +134,16 @@ func (l *link) session(ctx context.Context, increments <-chan bus.Assignments) e
 	for len(increments) > 0 { // of an earlier session
 		<-increments
 	}
-	ask, cancel := context.WithTimeout(ctx, askLimit)
+	ask, cancel := context.WithTimeout(ctx, l.patience)
 	defer cancel()
+	// A leader that hangs is found out soon; one that has much to write gets more time at each try.
+	l.patience = min(2*l.patience, askLimit)
 	full, err := l.Managers.Session(ask, s)
 	if err != nil {
 		l.unanswered(ctx, err)
 		return err
 	}
-	l.heard = time.Now()
+	l.heard, l.patience = time.Now(), beatLimit
 	l.deliver(ctx, full)
 	l.follow(ctx, full, increments)
 	return nil

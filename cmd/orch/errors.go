@@ -63,7 +63,7 @@ var hints = []struct{ text, hint string }{
 	{`Use "docker swarm init"`, "this machine is in no cluster: `orch init` makes one, `orch join --token … ADDRESS` joins one"},
 	{"Worker nodes can't be used", "this machine is a worker: run the command on a manager (`orch info` lists them)"},
 	{"needs to be unlocked", "`orch unlock` takes the key that was shown when autolock was turned on"},
-	{"does not have a leader", "more than half of the managers must be up; they find a leader by themselves then"},
+	{"does not have a leader", "more than half of the managers must be up, and find a leader by themselves then; if they are lost for good: `orch init --force-new-cluster` on one that is left"},
 	{"Cannot connect to the Docker daemon", "orch's daemon answers, but its dockerd does not: start it (`systemctl start docker`), or see /var/log/docker.log"},
 	{"already part of a swarm", "`orch info` shows which; `orch leave --force` leaves it"},
 }

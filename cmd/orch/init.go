@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/docker/docker/api/types/swarm"
+	"github.com/docker/docker/client"
 	"github.com/spf13/cobra"
 )
 
@@ -15,13 +16,14 @@ const initTimeout = time.Minute
 func (a *app) initCmd() *cobra.Command {
 	var s starter
 	var pools []string
-	var autolock bool
+	var autolock, forceNew bool
 	cmd := &cobra.Command{Use: "init", Short: "Make this machine a cluster of one", Args: cobra.NoArgs,
 		Long: "Make this machine a cluster of one: manager and worker. Starts the daemon if it does not run, as a systemd unit where\n" +
 			"systemd runs the machine, as a background process elsewhere. `orch leave --force` undoes all of it."}
 	s.flags(cmd)
 	cmd.Flags().StringArrayVar(&pools, "default-addr-pool", nil, "take the networks' subnets from this `CIDR`")
 	cmd.Flags().BoolVar(&autolock, "autolock", false, "lock the managers' keys on disk: a restarted manager waits for orch unlock")
+	cmd.Flags().BoolVar(&forceNew, "force-new-cluster", false, "after most managers are lost for good: go on from what this one has, alone")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx, cancel := context.WithTimeout(cmd.Context(), initTimeout)
 		defer cancel()
@@ -30,9 +32,12 @@ func (a *app) initCmd() *cobra.Command {
 			return err
 		}
 		defer cli.Close()
-		id, err := cli.SwarmInit(ctx, swarm.InitRequest{ListenAddr: s.listenAddr, AdvertiseAddr: s.advertiseAddr, DefaultAddrPool: pools, AutoLockManagers: autolock})
+		id, err := cli.SwarmInit(ctx, swarm.InitRequest{ListenAddr: s.listenAddr, AdvertiseAddr: s.advertiseAddr, DefaultAddrPool: pools, AutoLockManagers: autolock, ForceNewCluster: forceNew})
 		if err != nil {
 			return err
+		}
+		if forceNew {
+			return a.showRescued(ctx, cli, id)
 		}
 		join, _, err := joinCommand(ctx, cli, "worker")
 		if err != nil {
@@ -53,6 +58,18 @@ func (a *app) initCmd() *cobra.Command {
 		return nil
 	}
 	return cmd
+}
+
+// showRescued says what is to be done after the majority of the managers was lost.
+func (a *app) showRescued(ctx context.Context, cli *client.Client, id string) error {
+	join, _, err := joinCommand(ctx, cli, "manager")
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(a.out, "This machine is the cluster's only manager now (node %s). Its services and workers are as they were.\n\n"+
+		"On a lost manager that comes back, before anything else:   orch leave --force\n"+
+		"Add a manager, there:                                      %s\n", shorten(id, idLength), join)
+	return nil
 }
 
 func (a *app) leaveCmd() *cobra.Command {

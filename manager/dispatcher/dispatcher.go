@@ -25,6 +25,10 @@ import (
 // MissedBeats is how many heartbeats a node may miss before it is down.
 const MissedBeats = 3
 
+// FirstBeats is how many more a node may miss of a leader that has just begun: it may first have to find out that the manager
+// that it was connected to is gone. To take a node for lost that is not costs more than to wait for one that is.
+const FirstBeats = 2
+
 // Config is what a dispatcher needs.
 type Config struct {
 	Cluster string
@@ -85,7 +89,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	d.world = newWorld(view)
 	d.standing = d.stand(view)
 	for _, n := range view.Nodes(store.All()) {
-		d.seen[n.ID] = time.Now() // the last leader heard them; they get the usual time to be heard here
+		d.seen[n.ID] = time.Now().Add(FirstBeats * d.Heartbeat) // the last leader heard them, perhaps
 	}
 	d.inherit(view)
 	tick := time.NewTicker(d.Heartbeat / 4)
