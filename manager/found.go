@@ -10,6 +10,7 @@ import (
 	"github.com/docker/docker/api/types/swarm"
 
 	"orch/internal/identity"
+	"orch/internal/snapshot"
 	"orch/internal/store"
 )
 
@@ -19,6 +20,16 @@ type Founding struct {
 	CA      *identity.CA // with its key
 	// Addr is where the first manager is reached, host:port.
 	Addr string
+	// Restore is what the cluster begins with, if it is not a new one.
+	Restore *snapshot.Snapshot
+}
+
+// firstSeq is where the sequences of the stream begin.
+func (f *Founding) firstSeq() uint64 {
+	if f == nil || f.Restore == nil {
+		return 0
+	}
+	return f.Restore.Seq + seqGap
 }
 
 // Defaults of a cluster's spec.
@@ -49,6 +60,7 @@ func found(tx *store.Tx, cfg Config) error {
 	}
 	c := &store.Cluster{}
 	c.ID = cfg.ClusterID
+	c.Histories = []string{identity.NewID()}
 	c.Spec = clusterSpec(f.Request)
 	c.TLSInfo = TLSInfo(f.CA)
 	c.DataPathPort, c.SubnetSize, c.DefaultAddrPool = f.Request.DataPathPort, f.Request.SubnetSize, f.Request.DefaultAddrPool

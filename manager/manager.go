@@ -52,6 +52,8 @@ type Config struct {
 	// SetUnlock has the manager's keys on disk locked with the cluster's unlock key, nil
 	// while autolock is off. It may be called with what is so already.
 	SetUnlock func(*identity.Key) error
+	// SnapshotDir is where the manager keeps copies of the state, sealed; "" for none.
+	SnapshotDir string
 	// Founding makes a new cluster; nil where there is one already.
 	Founding *Founding
 	// Joining says that this manager has been enrolled and is to become one of the Others.
@@ -94,7 +96,7 @@ func (m *Manager) start(ctx context.Context) (err error) {
 		Name: m.cfg.Server, ClientAddr: m.cfg.ClientAddr, RouteAddr: m.cfg.RouteAddr, Routes: bus.RouteAddrs(m.cfg.Others),
 		AdvertiseClient: first(bus.ClientAddrs([]string{m.cfg.Addr})), AdvertiseRoute: first(bus.RouteAddrs([]string{m.cfg.Addr})),
 		ServerTLS: m.cfg.Identity.Server(), RouteTLS: m.cfg.Identity.Route(),
-		Founding: m.cfg.Founding != nil, Joining: m.cfg.Joining, Rescue: m.cfg.Rescue, Log: m.cfg.Log,
+		Founding: m.cfg.Founding != nil, FirstSeq: m.cfg.Founding.firstSeq(), Joining: m.cfg.Joining, Rescue: m.cfg.Rescue, Log: m.cfg.Log,
 	})
 	if err != nil {
 		return err
@@ -106,22 +108,21 @@ func (m *Manager) start(ctx context.Context) (err error) {
 	follow, cancel := context.WithCancel(context.Background())
 	m.unfollow = cancel
 	go func() { m.following <- m.store.Run(follow) }()
-	select {
-	case <-m.store.Ready():
-	case err := <-m.following:
+	if err := m.load(ctx); err != nil {
 		return err
-	case <-ctx.Done():
-		return fmt.Errorf("load the cluster state: %w", ctx.Err())
 	}
 	switch {
+	case m.cfg.Founding != nil && m.cfg.Founding.Restore != nil:
+		return m.restore(ctx, m.cfg.Founding)
 	case m.cfg.Founding != nil:
 		return m.store.Update(ctx, func(tx *store.Tx) error { return found(tx, m.cfg) })
 	case m.cfg.Rescue:
 		return m.store.Update(ctx, func(tx *store.Tx) error { return alone(tx, m.cfg) })
 	case m.cfg.Joining:
 		return m.arrive(ctx)
+	default:
+		return m.compare(ctx)
 	}
-	return nil
 }
 
 func first(list []string) string {
@@ -147,6 +148,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	group.Go(func() error { return m.takeTurns(ctx) })
 	group.Go(func() error { return admission.Serve(ctx, m.admit, m.cfg.Identity, office{m}) })
 	group.Go(func() error { return m.keepLocked(ctx) })
+	group.Go(func() error { return m.keepCopies(ctx) })
 	group.Go(func() error { return m.keepOut(ctx) })
 	group.Go(func() error { return m.peers.Run(ctx) })
 	group.Go(func() error {

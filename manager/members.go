@@ -3,10 +3,12 @@ package manager
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/docker/docker/api/types/swarm"
 
+	"orch/internal/identity"
 	"orch/internal/store"
 )
 
@@ -33,6 +35,12 @@ func (m *Manager) arrive(ctx context.Context) error {
 
 // alone makes the cluster this manager's, after the others were lost: they have to join again.
 func alone(tx *store.Tx, cfg Config) error {
+	if old := tx.Cluster(); old != nil {
+		// What the others had written and this manager had not got is lost: nobody is to compare sequences across it.
+		c := *old
+		c.Histories = append(slices.Clone(c.Histories), identity.NewID())
+		tx.Put(&c)
+	}
 	for _, old := range tx.Nodes(store.All()) {
 		n := *old
 		switch {

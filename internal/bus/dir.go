@@ -2,6 +2,8 @@ package bus
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -25,7 +27,7 @@ func (s *Server) prepareDir() (fresh bool, err error) {
 	case err == nil && s.cfg.Rescue:
 		return true, s.forgetGroup()
 	case err == nil:
-		return false, nil
+		return false, s.checkKeys()
 	case !errors.Is(err, os.ErrNotExist):
 		return false, s.explain(err)
 	case s.cfg.Founding, s.cfg.Joining:
@@ -41,6 +43,30 @@ func (s *Server) prepareDir() (fresh bool, err error) {
 // within 30 s after takes over what lies in its place, sequences included; later it would be removed as nobody's.
 func (s *Server) forgetGroup() error {
 	return os.RemoveAll(filepath.Join(s.cfg.Dir, server.JetStreamStoreDir, accountSystem))
+}
+
+// minKey is less than the sealed key of any of the server's files.
+const minKey = 40
+
+// checkKeys looks at the keys of the server's files. The server itself would end the whole process over one that
+// was cut short.
+func (s *Server) checkKeys() error {
+	return filepath.WalkDir(filepath.Join(s.cfg.Dir, server.JetStreamStoreDir), func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return s.damaged(err)
+		}
+		if filepath.Ext(path) != ".key" {
+			return nil
+		}
+		info, err := e.Info()
+		if err != nil {
+			return s.damaged(err)
+		}
+		if info.Size() < minKey {
+			return s.damaged(fmt.Errorf("%s is cut short", path))
+		}
+		return nil
+	})
 }
 
 func (s *Server) marker() string { return filepath.Join(s.cfg.Dir, "founded") }

@@ -158,7 +158,9 @@ func (s *Server) finishFounding(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reach the cluster state: %w", err)
 	}
-	if _, err := js.CreateStream(ctx, streamConfig(1)); err != nil {
+	stream := streamConfig(1)
+	stream.FirstSeq = s.cfg.FirstSeq
+	if _, err := js.CreateStream(ctx, stream); err != nil {
 		return fmt.Errorf("create the cluster state in %s: %w", s.cfg.Dir, err)
 	}
 	// The consensus group would make a stream that is lost anew, and empty.

@@ -61,6 +61,8 @@ type ServerConfig struct {
 	// cluster. Only one server of a cluster may be joining at a time.
 	Founding bool
 	Joining  bool
+	// FirstSeq is where the sequences of a new cluster's state begin, 0 for 1.
+	FirstSeq uint64
 	// Rescue makes a cluster of one of what is in the Dir, after the majority of the managers was lost.
 	Rescue bool
 	Log    *slog.Logger
@@ -200,9 +202,12 @@ func (s *Server) hasLeader(founding bool) bool {
 	return !founding && s.nats.JetStreamIsCurrent() && s.metaLeader() != ""
 }
 
+// ErrDamaged says that the state is not all that was acknowledged. It takes somebody to decide what to go back to.
+var ErrDamaged = errors.New("the cluster state is damaged")
+
 func (s *Server) damaged(err error) error {
-	return fmt.Errorf("open the cluster state in %s: %w; put the directory back from a backup, "+
-		"or remove it to begin anew or to join the other managers again", s.cfg.Dir, err)
+	return fmt.Errorf("%w: open %s: %w; `orch restore` goes back to a snapshot or a backup; "+
+		"where other managers run, `orch leave --force` here and join again", ErrDamaged, s.cfg.Dir, err)
 }
 
 func (s *Server) explain(err error) error {

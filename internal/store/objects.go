@@ -45,6 +45,9 @@ type Cluster struct {
 	// sealed with, themselves sealed (package identity).
 	CAKey   []byte `json:",omitempty"`
 	DataKey []byte `json:",omitempty"`
+	// Histories are the lives of the stream: one from the founding on, and another from each time that the cluster was
+	// restored. Sequences are comparable within one only.
+	Histories []string `json:",omitempty"`
 	// Rotation is the CA that is taking over, while one is.
 	Rotation *Rotation `json:",omitempty"`
 	// Removed are nodes whose certificates are no longer accepted.
@@ -64,6 +67,14 @@ type NetworkKey struct {
 	ID     uint64
 	Made   time.Time
 	Sealed []byte
+}
+
+// Present is the present life of the stream, "" in a cluster from before there were any.
+func (c *Cluster) Present() string {
+	if len(c.Histories) == 0 {
+		return ""
+	}
+	return c.Histories[len(c.Histories)-1]
 }
 
 // Rotation is a change of the CA under way: nodes get certificates from the new one, and

@@ -134,6 +134,9 @@ func (s *Store) commit(ctx context.Context, epoch uint64, ops []Op) error {
 	return nil
 }
 
+// Reach returns once the view includes the write of a sequence.
+func (s *Store) Reach(ctx context.Context, seq uint64) error { return s.wait(ctx, seq) }
+
 // wait returns once the view has reached seq.
 func (s *Store) wait(ctx context.Context, seq uint64) error {
 	for {

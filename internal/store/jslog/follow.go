@@ -59,13 +59,13 @@ type fatalError struct{ error }
 func (l *Log) read(ctx context.Context, a *assembler) error {
 	info, err := bounded(ctx, func(ctx context.Context) (*jetstream.StreamInfo, error) { return l.stream.Info(ctx) })
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return &fatalError{fmt.Errorf("the cluster state is gone: %w", err)}
+		return &fatalError{fmt.Errorf("%w: it is gone: %w", bus.ErrDamaged, err)}
 	}
 	if err != nil {
 		return err
 	}
 	if info.State.LastSeq < a.last {
-		return &fatalError{fmt.Errorf("the cluster state has gone back from write %d to %d", a.last, info.State.LastSeq)}
+		return &fatalError{fmt.Errorf("%w: it has gone back from write %d to %d", bus.ErrDamaged, a.last, info.State.LastSeq)}
 	}
 	consumer, local, err := l.consumer(ctx, a.last+1)
 	if err != nil {

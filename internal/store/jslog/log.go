@@ -283,6 +283,54 @@ type written struct {
 	deleted bool
 }
 
+// Deleted says that the key was deleted, as far as the stream remembers deletions: for a day.
+func (l *Log) Deleted(ctx context.Context, key string) (bool, error) {
+	w, err := l.last(ctx, key)
+	return w.deleted, err
+}
+
+// LastSeq is the sequence of the last write of all.
+func (l *Log) LastSeq(ctx context.Context) (uint64, error) {
+	info, err := l.stream.Info(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("read the cluster state: %w", err)
+	}
+	return info.State.LastSeq, nil
+}
+
+// Readable reads the whole stream, and fails with bus.ErrDamaged if that gives less than the stream says it holds: a
+// follower would wait for the rest for ever.
+func (l *Log) Readable(ctx context.Context) error {
+	info, err := l.stream.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("read the cluster state: %w", err)
+	}
+	count, from := uint64(0), info.State.FirstSeq
+	for {
+		m, err := l.stream.GetMsg(ctx, from, jetstream.WithGetMsgSubject(bus.AllState()))
+		var refused *jetstream.APIError
+		switch {
+		case err == nil:
+			count, from = count+1, m.Sequence+1
+			continue
+		case !errors.As(err, &refused):
+			return fmt.Errorf("read the cluster state: %w", err) // nobody to ask now: no reason for an alarm
+		}
+		break
+	}
+	// While managers lead elsewhere, writes replace others; what was gone before it was read was counted twice or not at all.
+	if after, err := l.stream.Info(ctx); err != nil || after.State.LastSeq != info.State.LastSeq {
+		return err
+	}
+	if count < info.State.Msgs {
+		return fmt.Errorf("%w: only %d of its %d writes can be read", bus.ErrDamaged, count, info.State.Msgs)
+	}
+	return nil
+}
+
+// Remembered is how long the stream knows of a deletion, with a margin for clocks.
+const Remembered = forgetAfter - time.Hour
+
 func (l *Log) last(ctx context.Context, key string) (written, error) {
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
