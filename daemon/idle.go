@@ -13,12 +13,11 @@ import (
 	"orch/manager/api"
 )
 
-// idle is a membership whose roles do not run: the manager is locked, or its state is
-// damaged. Containers run on; the API says what is wrong and takes what mends it.
+// idle is a membership whose roles do not run, because the manager is locked. Containers run on;
+// the API says so and takes the key.
 type idle struct {
 	m     *membership
 	state swarm.LocalNodeState
-	why   error // with state error
 }
 
 // rest makes the node idle and says so to clients.
@@ -26,13 +25,9 @@ func (d *Daemon) rest(i *idle) {
 	d.idle = i
 	state := func() swarm.LocalNodeState { return i.state }
 	r := d.router(state, true)
-	api.Inactive(r, d, state, i.why, d.engineVersion(d.life))
+	api.Inactive(r, d, state, nil, d.engineVersion(d.life))
 	d.addInfo(r, func() swarm.Info {
-		s := swarm.Info{NodeID: i.m.NodeID, NodeAddr: i.m.DataPathAddr, LocalNodeState: i.state}
-		if i.why != nil {
-			s.Error = i.why.Error()
-		}
-		return s
+		return swarm.Info{NodeID: i.m.NodeID, NodeAddr: i.m.DataPathAddr, LocalNodeState: i.state}
 	})
 	d.show(r)
 }

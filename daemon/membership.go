@@ -173,6 +173,11 @@ func foundingCredentials(f files, m *membership, spec swarm.CAConfig) (c *creden
 func (d *Daemon) resume(ctx context.Context) error {
 	d.change.Lock()
 	defer d.change.Unlock()
+	return d.resumeLocked(ctx)
+}
+
+// resumeLocked is resume for who holds d.change.
+func (d *Daemon) resumeLocked(ctx context.Context) error {
 	m, c, err := d.files.load(nil)
 	if errors.Is(err, errLocked) {
 		d.rest(&idle{m: m, state: swarm.LocalNodeStateLocked})

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -44,6 +45,8 @@ type node struct {
 	manager atomic.Pointer[manager.Manager]
 	// told has the last word of the managers.
 	told chan word
+	// broken is why the node's control plane must not go on; its worker does.
+	broken atomic.Pointer[error]
 	// part is the control plane; it belongs to start, and then to keepRole.
 	part *part
 
@@ -81,7 +84,12 @@ func (n *node) startRoles(ctx, life context.Context, how managing) error {
 		return nil
 	}
 	n.part = n.manage(life, how)
-	if err := n.part.wait(ctx, how.patience(n.m.Load())); err != nil {
+	err := n.part.wait(ctx, how.patience(n.m.Load()))
+	switch {
+	case errors.Is(err, bus.ErrDamaged) && how == (managing{}):
+		n.part = nil
+		n.alarm(ctx, err)
+	case err != nil:
 		return fmt.Errorf("start the manager: %w", err)
 	}
 	return nil
@@ -119,6 +127,13 @@ func (n *node) prepareAgent(ctx context.Context, managers worker.Managers) (err 
 		Engine: docker.New(d.docker), Network: n.network, Managers: managers, Log: d.cfg.Log,
 	})
 	return err
+}
+
+// alarm goes on without the control plane, whose state is damaged: tasks run on, and the API says what to do.
+func (n *node) alarm(ctx context.Context, err error) {
+	n.broken.Store(&err)
+	n.d.log.Error("this manager does not go on", "error", err)
+	n.d.swap(n, n.d.brokenHandler(ctx, n, err))
 }
 
 // hear keeps the last word of the managers for keepRole.
@@ -171,13 +186,18 @@ func (n *node) keepRole(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-ended:
-			return n.part.err
+			if !errors.Is(n.part.err, bus.ErrDamaged) {
+				return n.part.err
+			}
+			n.alarm(ctx, n.part.err)
+			n.part = nil
 		case w := <-n.told:
 			if err := n.learn(w.managers); err != nil {
 				return err
 			}
 			switch {
-			case w.role == swarm.NodeRoleManager && n.part == nil:
+			case w.role == swarm.NodeRoleManager && n.part == nil && len(n.m.Load().others()) > 0:
+				// Also after an alarm: who says so are managers that have a state, and this one is to get it from them.
 				n.part = n.manage(ctx, managing{enrol: true})
 			case w.role == swarm.NodeRoleWorker && n.part != nil:
 				if err := n.demote(ctx); err != nil {

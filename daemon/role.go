@@ -104,6 +104,7 @@ func (n *node) runManager(ctx context.Context, p *part, how managing) error {
 	}
 	api, handler := n.d.managerHandler(ctx, n, m)
 	n.d.swap(n, handler)
+	n.broken.Store(nil)
 	n.manager.Store(m)
 	defer n.manager.Store(nil)
 	close(p.ready)
@@ -125,7 +126,7 @@ func (n *node) startManager(ctx context.Context, how managing) (*manager.Manager
 		return nil, fmt.Errorf("listen address: %w", err)
 	}
 	cfg := manager.Config{
-		NodeID: m.NodeID, ClusterID: m.ClusterID, Server: m.Server, Dir: n.d.stateDir(),
+		NodeID: m.NodeID, ClusterID: m.ClusterID, Server: m.Server, Dir: n.d.stateDir(), SnapshotDir: n.d.files.path(snapshotDir),
 		AdmitAddr: m.ListenAddr, ClientAddr: bus.ClientAddr(listen), RouteAddr: bus.RouteAddr(listen), Addr: m.AdvertiseAddr,
 		Identity: n.c.node, Seal: n.c.seal, SetUnlock: n.c.box.setUnlock, Founding: how.founding, Joining: how.enrol, Rescue: how.rescue, Log: n.d.cfg.Log,
 	}

@@ -50,6 +50,18 @@ func (d *Daemon) workerHandler(ctx context.Context, n *node) http.Handler {
 	return r
 }
 
+// brokenHandler answers on a manager whose state is damaged: what is wrong, and nothing else of the cluster.
+func (d *Daemon) brokenHandler(ctx context.Context, n *node, why error) http.Handler {
+	state := func() swarm.LocalNodeState { return swarm.LocalNodeStateError }
+	r := d.router(state, true)
+	api.Inactive(r, d, state, why, d.engineVersion(ctx))
+	d.addInfo(r, func() swarm.Info {
+		m := n.m.Load()
+		return swarm.Info{NodeID: m.NodeID, NodeAddr: m.DataPathAddr, LocalNodeState: swarm.LocalNodeStateError, Error: why.Error()}
+	})
+	return r
+}
+
 // addInfo answers /info with the node's place in the cluster in it.
 func (d *Daemon) addInfo(r *mux.Router, place func() swarm.Info) {
 	info := d.merged(func(w http.ResponseWriter, r *http.Request) error {
@@ -79,6 +91,7 @@ func (d *Daemon) router(state func() swarm.LocalNodeState, manager bool) *mux.Ro
 	// Paths must reach dockerd as they came: image names hold escaped slashes.
 	r := mux.NewRouter().SkipClean(true).UseEncodedPath()
 	r.NotFoundHandler, r.MethodNotAllowedHandler = d.through, d.through
+	d.addBackup(r)
 	ping := d.ping(state, manager)
 	version := d.merged(func(w http.ResponseWriter, r *http.Request) error {
 		return api.MergeVersion(w, r, d.through, d.cfg.Version)

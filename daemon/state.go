@@ -21,6 +21,8 @@ const (
 	caFile     = "ca.crt"
 	nodeFile   = "node.pem" // certificate and key, so that both change at once
 	sealFile   = "seal.key"
+	// snapshotDir holds a manager's copies of the state.
+	snapshotDir = "snapshots"
 )
 
 // What nodeFile and sealFile are called where they are sealed.
@@ -175,7 +177,7 @@ func (f files) save(m *membership, c *credentials, certPEM, keyPEM []byte) error
 	for _, file := range []struct {
 		name string
 		data []byte
-	}{{caFile, c.ca.TrustPEM()}, {nodeFile, pair}, {sealFile, c.box.seal(c.seal.Bytes(), sealUse)}} {
+	}{{caFile, c.node.Trust().TrustPEM()}, {nodeFile, pair}, {sealFile, c.box.seal(c.seal.Bytes(), sealUse)}} {
 		if file.name == sealFile && !m.Manager {
 			continue
 		}
@@ -220,7 +222,7 @@ func (f files) saveManager(c *credentials, seal identity.Key) error {
 func (f files) removeManager(c *credentials, stateDir string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	err := errors.Join(os.RemoveAll(stateDir), os.RemoveAll(f.path(sealFile)))
+	err := errors.Join(os.RemoveAll(stateDir), os.RemoveAll(f.path(snapshotDir)), os.RemoveAll(f.path(sealFile)))
 	pair, failed := f.read(c.box, nodeFile, nodeUse)
 	if failed == nil {
 		failed = identity.WriteFile(f.path(nodeFile), pair)

@@ -76,6 +76,9 @@ func statusOf(err error) int {
 	return http.StatusInternalServerError
 }
 
+// WriteError answers with an error as Docker does.
+func WriteError(w http.ResponseWriter, err error) { writeError(w, err) }
+
 func writeError(w http.ResponseWriter, err error) {
 	text := err.Error()
 	switch {
