@@ -164,6 +164,7 @@ type silent struct {
 	applied  int
 	fail     error
 	onDrain  func()
+	attach   error // what joining networks ends with
 }
 
 func (s *silent) Apply(context.Context, network.State) error {
@@ -177,8 +178,10 @@ func (s *silent) DNS([]string) []string                                   { retu
 func (s *silent) Attach(_ context.Context, task, _ string, _ int, _ []string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.attached[task] = true
-	return nil
+	if s.attach == nil {
+		s.attached[task] = true
+	}
+	return s.attach
 }
 func (s *silent) Drain(context.Context, string) {
 	s.mu.Lock()

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -12,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/swarm"
 	"github.com/docker/docker/api/types/system"
 	"github.com/google/go-cmp/cmp"
@@ -142,6 +145,44 @@ func TestAnEarlierBuildIsRunByItsID(t *testing.T) {
 		if got, err := i.choose(t.Context(), c.built, want{ref: "r.example/app:1", policy: c.policy}); got != c.want || err != nil {
 			t.Errorf("built %q, policy %q: runs %q, want %q (%v)", c.built, c.policy, got, c.want, err)
 		}
+	}
+}
+
+// slowToNotice is an engine that takes a process for running until some time.
+type slowToNotice struct {
+	engine.Engine
+	until time.Time
+}
+
+func (e slowToNotice) Inspect(context.Context, string) (engine.State, error) {
+	if time.Now().Before(e.until) {
+		return engine.State{ID: "c", Status: container.StateRunning, PID: 7}, nil
+	}
+	return engine.State{ID: "c", Status: container.StateExited}, nil
+}
+
+// TestEndedBeforeItJoinedItsNetworks: a process that is gone before it could be brought into its networks has ended, even if
+// its engine is late to notice; one that is there and cannot be brought in has failed, at once.
+func TestEndedBeforeItJoinedItsNetworks(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		fails error
+		after time.Duration
+		ends  bool
+	}{
+		{"gone, noticed late", fmt.Errorf("open: %w", fs.ErrNotExist), time.Second, true},
+		{"gone, never noticed", fmt.Errorf("open: %w", fs.ErrNotExist), time.Hour, false},
+		{"there", errors.New("no such network"), time.Second, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := &Agent{Config: Config{Engine: slowToNotice{until: time.Now().Add(c.after)}, Network: &silent{attach: c.fails}}}
+				s, err := a.inspect(t.Context(), "t", "c", []string{"n"})
+				if (err == nil) != c.ends || err == nil && !s.Ended() || err != nil && !errors.Is(err, c.fails) {
+					t.Errorf("state %+v, err %v", s, err)
+				}
+			})
+		})
 	}
 }
 

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/swarm"
+	"golang.org/x/sys/unix"
 
 	"orch/internal/extra"
 	"orch/worker/engine"
@@ -21,6 +23,9 @@ const (
 	aliveLimit = 2 * time.Second
 	// stopSlack is how much longer than its grace period a stop may take.
 	stopSlack = time.Minute
+	// noticeLimit is how long an engine may take to notice the end of a process that is gone, on a machine with much to do.
+	noticeLimit = 10 * time.Second
+	noticeEvery = 20 * time.Millisecond
 )
 
 // start starts a task's container, for the first time or again in place.
@@ -64,12 +69,34 @@ func (a *Agent) inspect(ctx context.Context, task, id string, networks []string)
 		return state, err
 	}
 	if err := a.Network.Attach(ctx, task, id, state.PID, networks); err != nil {
-		if now, again := a.Engine.Inspect(ctx, id); again == nil && !now.Running() {
-			return now, nil // it has ended by itself meanwhile
+		if now, ended := a.ended(ctx, id, err); ended {
+			return now, nil
 		}
 		return state, fmt.Errorf("join the task's networks: %w", err)
 	}
 	return state, nil
+}
+
+// ended says whether a container has ended by itself while it was being brought into its networks. When its process is not
+// there any more, the engine is given a while to notice.
+func (a *Agent) ended(ctx context.Context, id string, why error) (engine.State, bool) {
+	for deadline := time.Now().Add(noticeLimit); ; {
+		now, err := a.Engine.Inspect(ctx, id)
+		if err != nil {
+			return now, false
+		}
+		if !now.Running() {
+			return now, true
+		}
+		if !errors.Is(why, fs.ErrNotExist) && !errors.Is(why, unix.ESRCH) || time.Now().After(deadline) {
+			return now, false
+		}
+		select {
+		case <-time.After(noticeEvery):
+		case <-ctx.Done():
+			return now, false
+		}
+	}
 }
 
 func (a *Agent) started(t *task, s engine.State, err error) {
