@@ -13,17 +13,17 @@ const revisions = `name: rev
 services:
   web:
     image: ` + lab.Image + `
-    command: ${COMMAND}
+    command: COMMAND
     secrets: [key]
     configs: [{source: settings, target: /settings}]
-    deploy: {update_config: {monitor: 2s}}
+    deploy: {update_config: {monitor: 1s}}
   seed:
     image: ` + lab.Image + `
     command: [exit, "0"]
     depends_on: [web]
     deploy: {mode: replicated-job}
-secrets: {key: {environment: KEY}}
-configs: {settings: {content: "${COLOUR}"}}
+secrets: {key: {file: ./key}}
+configs: {settings: {content: COLOUR}}
 `
 
 // Deploys are revisions that one can go back to, secrets and configs included, and a service has one-off tasks: with orch, and
@@ -39,6 +39,7 @@ func TestRevisions(t *testing.T) {
 	}
 	for name, c := range map[string]endpoint{"orch": {start(t, l.Hosts[0]), nil}, "swarm": {swarm, []string{"-H", swarm.DockerHost()}}} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			c.t = t
 			c.revisions()
 		})
@@ -53,12 +54,11 @@ type endpoint struct {
 
 func (c endpoint) must(args ...string) string { return c.orch(append(c.flags, args...)...) }
 
-// deploys runs a deploy with the variables and returns its exit code and what it said.
-func (c endpoint) deploys(file, command, colour, key string) (code int, said string) {
+// deploys runs a deploy and returns its exit code and what it said.
+func (c endpoint) deploys(command, colour, key string) (code int, said string) {
 	c.t.Helper()
-	for name, value := range map[string]string{"COMMAND": command, "COLOUR": colour, "KEY": key} {
-		c.t.Setenv(name, value)
-	}
+	c.file("key", key)
+	file := c.file("revisions.yml", strings.NewReplacer("COMMAND", command, "COLOUR", colour).Replace(revisions))
 	out, problems, code := c.try(append(c.flags, "deploy", "-c", file, "--timeout", "60s")...)
 	return code, out + problems
 }
@@ -83,7 +83,7 @@ func (c endpoint) holds(what, colour, key string) {
 }
 
 func (c endpoint) revisions() {
-	t, file := c.t, c.file("revisions.yml", revisions)
+	t := c.t
 	for _, d := range []struct {
 		command, colour, key string
 		code                 int
@@ -94,7 +94,7 @@ func (c endpoint) revisions() {
 		{"sleep", "green", "two", 0, "healthy"},
 		{"exit 3", "red", "three", 1, "rolled back web"},
 	} {
-		if code, said := c.deploys(file, d.command, d.colour, d.key); code != d.code || !strings.Contains(said, d.says) {
+		if code, said := c.deploys(d.command, d.colour, d.key); code != d.code || !strings.Contains(said, d.says) {
 			t.Fatalf("deploy of %+v: exit code %d:\n%s", d, code, said)
 		}
 	}
