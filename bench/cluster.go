@@ -50,6 +50,23 @@ func startSwarm(ctx context.Context, h *lab.Host) (*cluster, error) {
 
 // startOrch times the way from no process and no data to the first answer of a cluster.
 func startOrch(ctx context.Context, h *lab.Host, program string) (*cluster, error) {
+	begin := time.Now()
+	c, err := startDaemon(ctx, h, program)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := c.api.SwarmInit(ctx, swarm.InitRequest{ListenAddr: "0.0.0.0:2377", AdvertiseAddr: h.Addr}); err != nil {
+		return nil, err
+	}
+	if _, err := c.api.ServiceList(ctx, swarm.ServiceListOptions{}); err != nil {
+		return nil, err
+	}
+	c.ready = time.Since(begin)
+	return c, nil
+}
+
+// startDaemon starts orch on a host, in no cluster yet.
+func startDaemon(ctx context.Context, h *lab.Host, program string) (*cluster, error) {
 	c := &cluster{host: h, socket: filepath.Join(h.Dir, "orch.sock")}
 	log, err := os.Create(filepath.Join(h.Dir, "orch.log"))
 	if err != nil {
@@ -58,7 +75,6 @@ func startOrch(ctx context.Context, h *lab.Host, program string) (*cluster, erro
 	defer log.Close()
 	c.daemon = h.Command(context.WithoutCancel(ctx), program, "daemon", "--data-dir", filepath.Join(h.Dir, "orch"), "--socket", c.socket, "--docker-host", h.DockerHost())
 	c.daemon.Stdout, c.daemon.Stderr = log, log
-	begin := time.Now()
 	if err := c.daemon.Start(); err != nil {
 		return nil, err
 	}
@@ -69,14 +85,22 @@ func startOrch(ctx context.Context, h *lab.Host, program string) (*cluster, erro
 		b, _ := os.ReadFile(log.Name())
 		return nil, fmt.Errorf("start orch: %w\n%s", err, b[max(0, len(b)-2000):])
 	}
-	if _, err := c.api.SwarmInit(ctx, swarm.InitRequest{ListenAddr: "0.0.0.0:2377", AdvertiseAddr: h.Addr}); err != nil {
-		return nil, err
-	}
-	if _, err := c.api.ServiceList(ctx, swarm.ServiceListOptions{}); err != nil {
-		return nil, err
-	}
-	c.ready = time.Since(begin)
 	return c, nil
+}
+
+// join makes a host a worker of the cluster.
+func (c *cluster) join(ctx context.Context, h *lab.Host, program string) (*cluster, error) {
+	worker, err := startDaemon(ctx, h, program)
+	if err != nil {
+		return nil, err
+	}
+	info, err := c.api.SwarmInspect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return worker, worker.api.SwarmJoin(ctx, swarm.JoinRequest{
+		ListenAddr: "0.0.0.0:2377", AdvertiseAddr: h.Addr, RemoteAddrs: []string{c.host.Addr + ":2377"}, JoinToken: info.JoinTokens.Worker,
+	})
 }
 
 // wait asks until done says so.

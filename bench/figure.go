@@ -10,19 +10,31 @@ import (
 type figure struct {
 	name   string
 	value  float64
-	target float64 // at most
+	target float64 // at most, or at least
+	least  bool    // more is better
 	unit   string
+	beside string  // absolute values of a ratio
 	peer   string  // who else was measured
 	other  float64 // the peer's value
 	ahead  bool    // must be below the peer's, too
 }
 
 func (f figure) holds() bool {
+	if f.least {
+		return f.value >= f.target && (!f.ahead || f.value > f.other)
+	}
 	return f.value <= f.target && (!f.ahead || f.value < f.other)
 }
 
 func (f figure) String() string {
-	s := fmt.Sprintf("%-52s %8.3f %-2s  target ≤ %.2f %s", f.name, f.value, f.unit, f.target, f.unit)
+	bound := "≤"
+	if f.least {
+		bound = "≥"
+	}
+	s := fmt.Sprintf("%-52s %8.3f %-2s  target %s %.2f %s", f.name, f.value, f.unit, bound, f.target, f.unit)
+	if f.beside != "" {
+		s += "  (" + f.beside + ")"
+	}
 	if f.peer != "" {
 		s += fmt.Sprintf("  %s %.3f %s", f.peer, f.other, f.unit)
 	}

@@ -15,6 +15,8 @@ func TestAFigureHolds(t *testing.T) {
 		{"above its target", figure{value: 1.01, target: 1}, false},
 		{"behind a peer that it only stands beside", figure{value: 1, target: 1, peer: "p", other: 0.5}, true},
 		{"behind a peer that it must be ahead of", figure{value: 1, target: 1, peer: "p", other: 0.5, ahead: true}, false},
+		{"at least its target", figure{value: 1, target: 1, least: true}, true},
+		{"below its least", figure{value: 0.99, target: 1, least: true}, false},
 		{"level with a peer that it must be ahead of", figure{value: 1, target: 1, peer: "p", other: 1, ahead: true}, false},
 	} {
 		if got := c.f.holds(); got != c.want {

@@ -25,8 +25,9 @@ import (
 
 // groups are run in the order of their names.
 var groups = map[string]func(ctx context.Context, b *bench) error{
-	"deploy": deploy,
-	"update": update,
+	"deploy":  deploy,
+	"network": networked,
+	"update":  update,
 }
 
 // bench is one run.
@@ -36,6 +37,13 @@ type bench struct {
 }
 
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == scaleNode { // this program, as a node of the network group
+		if err := measureNode(context.Background()); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	orch := flag.String("orch", "bin/orch", "the orch program to measure")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)

@@ -17,6 +17,10 @@ import (
 const usage = `app sleep            wait for SIGTERM
 app serve ADDR       answer HTTP with the host's name until SIGTERM
 app get URL          print the answer to a request ($TRANSPORT: tcp4 or tcp6)
+app load keep|new ADDR PATH SECONDS CLIENTS
+                     ask as fast as it goes, and print what came of it
+app names SERVER NAME SECONDS RATE CLIENTS
+                     the same with names
 app exit CODE [WAIT] end with CODE after WAIT
 app lines N          print N lines, then wait for SIGTERM
 app cat FILE         print a file
@@ -25,7 +29,7 @@ app env NAME         print a variable`
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	if err := run(ctx, append(os.Args[1:], "", "", "")); err != nil {
+	if err := run(ctx, append(os.Args[1:], "", "", "", "", "", "")); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -40,6 +44,10 @@ func run(ctx context.Context, args []string) error {
 		return serve(ctx, args[1])
 	case "get":
 		return get(ctx, args[1])
+	case "load":
+		return load(ctx, args[1], args[2], args[3], args[4], args[5])
+	case "names":
+		return names(ctx, args[1], args[2], args[3], args[4], args[5])
 	case "exit":
 		return exit(args[1], args[2])
 	case "lines":
@@ -66,7 +74,10 @@ func serve(ctx context.Context, addr string) error {
 	if err != nil {
 		return err
 	}
-	s := &http.Server{Addr: addr, ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, host) })}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, host) })
+	mux.HandleFunc("/bulk/", bulk)
+	s := &http.Server{Addr: addr, ReadHeaderTimeout: 10 * time.Second, Handler: mux}
 	drained := make(chan error, 1)
 	context.AfterFunc(ctx, func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)

@@ -2,8 +2,12 @@ package network
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
 
 	"orch/worker/network/vip"
 )
@@ -38,9 +42,17 @@ func (n *Network) Attach(_ context.Context, taskID, containerID string, pid int,
 			return err
 		}
 	}
+	// Most of the work without the lock, for others start at the same time; what has changed meanwhile with it.
+	n.mu.Lock()
+	tables := n.tables
+	n.mu.Unlock()
+	if err := program(taskID, t, tables); err != nil {
+		t.close()
+		return err
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if err := n.program(taskID, t); err != nil {
+	if err := program(taskID, t, n.tables); err != nil {
 		t.close()
 		return err
 	}
@@ -53,18 +65,38 @@ func (n *Network) Attach(_ context.Context, taskID, containerID string, pid int,
 	return nil
 }
 
+// programAll does all tasks' namespaces, several at a time: the kernel keeps their rules apart.
+func (n *Network) programAll() error {
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	errs := make(chan error, len(n.tasks))
+	for id, t := range n.tasks {
+		group.Go(func() error {
+			errs <- program(id, t, n.tables)
+			return nil
+		})
+	}
+	_ = group.Wait() // nobody gives one: all of them are to be seen
+	close(errs)
+	var all []error
+	for err := range errs {
+		all = append(all, err)
+	}
+	return errors.Join(all...)
+}
+
 // program makes a task's namespace agree with the tables of its networks.
-func (n *Network) program(id string, t *task) error {
+func program(id string, t *task, tables map[string]vip.Table) error {
 	if t.space == nil {
 		return nil
 	}
-	var tables []vip.Table
+	var own []vip.Table
 	for _, w := range t.networks {
-		if table, ok := n.tables[w]; ok {
-			tables = append(tables, table)
+		if table, ok := tables[w]; ok {
+			own = append(own, table)
 		}
 	}
-	if err := t.space.Apply(tables...); err != nil {
+	if err := t.space.Apply(own...); err != nil {
 		return fmt.Errorf("task %s: %w", id, err)
 	}
 	return nil

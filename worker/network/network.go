@@ -31,7 +31,7 @@ const (
 	// again is how soon what others took away is put back when no event tells of it.
 	again = time.Second
 	// thorough is how often all tables are compared with all of the kernel's, and the engine is asked for its networks.
-	thorough = 10 * time.Second
+	thorough = 30 * time.Second
 	// settle gathers the link events of one change.
 	settle = 50 * time.Millisecond
 )
@@ -188,11 +188,8 @@ func (n *Network) enforce(ctx context.Context) error {
 			n.tables[w.ID] = vip.TableOf(w.ID, n.state.Services)
 		}
 	}
-	for id, t := range n.tasks {
-		errs = append(errs, n.program(id, t))
-	}
 	safe := n.encrypt(known)
-	errs = append(errs, safe)
+	errs = append(errs, n.programAll(), safe)
 	for _, w := range known {
 		if _, ok := n.ensured[w.ID]; ok && (safe == nil || !w.Encrypted) {
 			errs = append(errs, n.span(w))

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -20,9 +21,12 @@ import (
 const tableName = "orch"
 
 // ownRules are a table's besides its services', chainRules those of a service that has tasks.
-const ownRules, chainRules = 2, 2
+const ownRules, chainRules = 3, 1
 
-// udpCounter counts what was sent to service addresses by UDP, so that no flow is looked for where there can be none: reading all
+// elementsAtOnce keeps a message of netlink below its 64 KiB.
+const elementsAtOnce = 400
+
+// udpCounter counts what was sent by UDP, so that no flow is looked for where there can be none: reading all
 // of the machine's tracked connections takes tens of milliseconds.
 const udpCounter = "udp"
 
@@ -102,32 +106,41 @@ func (s *Space) Addrs() ([]netip.Addr, error) {
 
 // Apply makes the namespace's table be the union of the given ones, in one transaction.
 func (s *Space) Apply(want ...Table) error {
-	fresh := s.have == nil
+	unknown := s.have == nil
 	c := diff(s.have, want)
-	if c.empty() && !fresh {
+	if c.empty() && !unknown {
 		return nil
 	}
-	if fresh {
+	if unknown {
 		s.begin()
 	}
 	before, err := s.eye.Generation()
 	if err != nil {
 		return err
 	}
-	untouched := fresh || before == s.seen
+	untouched := unknown || before == s.seen
 	have := s.have
 	s.have, s.seen = nil, 0 // until the kernel has said yes
 	next := maps.Clone(have)
 	if next == nil {
 		next = Table{}
 	}
+	var fresh []nftables.SetElement
 	for _, a := range c.set {
 		target, _ := find(want, a)
 		_, known := next[a]
+		if !known {
+			fresh = append(fresh, gotoElement(a))
+		}
 		if err := s.set(a, target, known, next[a]); err != nil {
 			return err
 		}
 		next[a] = target
+	}
+	for list := range slices.Chunk(fresh, elementsAtOnce) {
+		if err := s.conn.SetAddElements(s.vips, list); err != nil {
+			return fmt.Errorf("encode %d service addresses: %w", len(fresh), err)
+		}
 	}
 	for _, a := range c.gone {
 		if err := s.unset(a, next[a]); err != nil {
@@ -165,6 +178,13 @@ func (s *Space) begin() {
 		Table: s.table, Name: "out", Type: nftables.ChainTypeNAT, Hooknum: nftables.ChainHookOutput, Priority: nftables.ChainPriorityNATDest,
 	})
 	c.AddRule(&nftables.Rule{Table: s.table, Chain: nat, Exprs: []expr.Any{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 1},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: []byte{127}}, // every task asks for names there
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_UDP}},
+		&expr.Objref{Type: unix.NFT_OBJECT_COUNTER, Name: udpCounter},
+	}})
+	c.AddRule(&nftables.Rule{Table: s.table, Chain: nat, Exprs: []expr.Any{
 		daddr(), &expr.Lookup{SourceRegister: 1, IsDestRegSet: true, SetName: s.vips.Name, SetID: s.vips.ID},
 	}})
 	refuse := c.AddChain(&nftables.Chain{
@@ -180,6 +200,10 @@ func daddr() expr.Any {
 	return &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 4}
 }
 
+func gotoElement(a netip.Addr) nftables.SetElement {
+	return nftables.SetElement{Key: a.AsSlice(), VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: chainName(a)}}
+}
+
 func chainName(a netip.Addr) string { return "v" + hex.EncodeToString(a.AsSlice()) }
 
 func (s *Space) set(a netip.Addr, t Target, known bool, old Target) error {
@@ -189,11 +213,6 @@ func (s *Space) set(a netip.Addr, t Target, known bool, old Target) error {
 		s.conn.FlushChain(chain)
 	} else {
 		s.conn.AddChain(chain)
-		if err := s.conn.SetAddElements(s.vips, []nftables.SetElement{{
-			Key: a.AsSlice(), VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: chain.Name},
-		}}); err != nil {
-			return fmt.Errorf("encode service address %s: %w", a, err)
-		}
 	}
 	wasDead, isDead := known && len(old.Backends) == 0, len(t.Backends) == 0
 	switch {
@@ -218,11 +237,6 @@ func (s *Space) balance(chain *nftables.Chain, t Target) error {
 	if err != nil {
 		return fmt.Errorf("chain %s: %w", chain.Name, err)
 	}
-	s.conn.AddRule(&nftables.Rule{Table: s.table, Chain: chain, Exprs: []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_UDP}},
-		&expr.Objref{Type: unix.NFT_OBJECT_COUNTER, Name: udpCounter},
-	}})
 	s.conn.AddRule(&nftables.Rule{Table: s.table, Chain: chain, Exprs: append(choose,
 		&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1},
 	)})
@@ -236,9 +250,7 @@ func (s *Space) unset(a netip.Addr, old Target) error {
 			return fmt.Errorf("encode service address %s: %w", a, err)
 		}
 	}
-	if err := s.conn.SetDeleteElements(s.vips, []nftables.SetElement{{
-		Key: a.AsSlice(), VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: chainName(a)},
-	}}); err != nil {
+	if err := s.conn.SetDeleteElements(s.vips, []nftables.SetElement{gotoElement(a)}); err != nil {
 		return fmt.Errorf("encode service address %s: %w", a, err)
 	}
 	chain := &nftables.Chain{Table: s.table, Name: chainName(a)}
