@@ -148,7 +148,9 @@ func (w *world) network(id, node string) *bus.Network {
 		out.Encryption = w.encryption()
 	}
 	for _, other := range w.view.Nodes(store.All()) {
-		if other.ID != node && w.onNet[id][other.ID] > 0 && other.NetworkAddrs[id] != "" {
+		// A published port leads from every node to a task, so all of them are on the ingress network.
+		on := n.Spec.Ingress || w.onNet[id][other.ID] > 0
+		if other.ID != node && on && other.NetworkAddrs[id] != "" {
 			out.Peers = append(out.Peers, bus.Peer{NodeID: other.ID, Underlay: other.Status.Addr, NodeIP: other.NetworkAddrs[id], WireGuard: other.WireGuard})
 		}
 	}

@@ -263,6 +263,25 @@ func twoNodes(c *cluster) {
 	c.confirm("n2")
 }
 
+// A published port leads to a task from nodes that have none, and the answers have to find the way back.
+func TestEveryNodeIsAPeerOnTheIngressNetwork(t *testing.T) {
+	run(t, func(c *cluster) {
+		c.join("n1", "10.0.1.250")
+		c.join("n2", "10.0.1.251")
+		c.update(func(tx *store.Tx) {
+			n := network()
+			n.Spec.Ingress = true
+			tx.Put(n)
+			tx.Put(webService())
+			tx.Put(webTask("t1", "n1", "10.0.1.2", swarm.TaskStateRunning))
+		})
+		last := c.last("n1")
+		if len(last.Networks) != 1 || len(last.Networks[0].Peers) != 1 || last.Networks[0].Peers[0].NodeIP != "10.0.1.251" {
+			t.Errorf("peers of the only node with a task: %+v", last.Networks)
+		}
+	})
+}
+
 func stop(task *store.Task) { task.DesiredState = swarm.TaskStateShutdown }
 
 func TestTaskStopsOnceEveryNodeHasTakenItOut(t *testing.T) {
