@@ -1,8 +1,11 @@
 package test
 
 import (
+	"cmp"
 	"fmt"
+	"io"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,9 +23,12 @@ services:
     hostname: "{{.Node.Hostname}}.{{.Task.Slot}}"
     environment: {ROUND: "%d"}
     ports: ["8080:8080", "443:8080"]
-    deploy: {replicas: 4, update_config: {order: start-first, parallelism: 2}}
+    deploy: {replicas: 4, update_config: {order: start-first, parallelism: 2, monitor: 500ms}}
     healthcheck: {test: [CMD, /app, get, "http://127.0.0.1:8080"], interval: 1s, start_interval: 200ms, start_period: 10s}
 `
+
+// soakFor makes the churn of tasks under load last: 10m is the long one.
+const soakFor = "ORCH_TEST_SOAK"
 
 // restoredWithin is the README's word on what others take away.
 const restoredWithin = 2 * time.Second
@@ -33,6 +39,10 @@ func TestPublishedPorts(t *testing.T) {
 	l := lab.New(t, lab.Config{Hosts: 2})
 	if err := l.Load(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	churn, err := time.ParseDuration(cmp.Or(os.Getenv(soakFor), "0s"))
+	if err != nil {
+		t.Fatalf("%s: %v", soakFor, err)
 	}
 	clean := [2]string{kernel(node{l.Hosts[0], t}), kernel(node{l.Hosts[1], t})}
 	manager := start(t, l.Hosts[0])
@@ -79,6 +89,30 @@ func TestPublishedPorts(t *testing.T) {
 			}
 			if took := time.Since(begin); took > restoredWithin {
 				t.Errorf("%s: back after %s", flush, took)
+			}
+		}
+	})
+	t.Run("updates under load", func(t *testing.T) {
+		load := manager.load(url)
+		until := time.Now().Add(churn)
+		for round := 1; round < 3 || time.Now().Before(until); round++ {
+			manager.orch("deploy", "-c", manager.file("compose.yml", fmt.Sprintf(publishedApplication, round)), "--timeout", "60s")
+		}
+		load.ends(t)
+		if t.Failed() {
+			t.Logf("%s\n%s", manager.log(), worker.log())
+		}
+		if n := strings.Count(worker.sh("nft list ruleset"), "dnat ip to numgen") + strings.Count(worker.sh("nft list ruleset"), "dnat to numgen"); n != 2 {
+			t.Errorf("%d rules for 2 ports", n)
+		}
+	})
+	t.Run("a node without a task", func(t *testing.T) {
+		manager.orch("scale", "shop_web=1")
+		for _, n := range []node{manager, worker} {
+			for range 4 {
+				if _, err := manager.get("http://" + n.Addr + ":8080/"); err != nil {
+					t.Errorf("by %s: %v", n.Name, err)
+				}
 			}
 		}
 	})
@@ -144,7 +178,10 @@ func (n node) load(url string) *load {
 				begin := time.Now()
 				resp, err := client.Get(url)
 				if err == nil {
+					_, err = io.Copy(io.Discard, resp.Body)
 					resp.Body.Close()
+				}
+				if err == nil {
 					l.answers.Add(1)
 					if took := time.Since(begin); took > slow {
 						l.mu.Lock()

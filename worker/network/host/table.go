@@ -114,8 +114,9 @@ func (t *table) leave(networks []Network) error {
 			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(mark)},
 			&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 1},
 			&expr.Lookup{SourceRegister: 1, DestRegister: 1, IsDestRegSet: true, SetName: own.Name, SetID: own.ID},
-			// Two connections that are translated at the same time would else draw the same port, and one be dropped.
-			&expr.NAT{Type: expr.NATTypeSourceNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1, FullyRandom: true},
+			// The client's port stays where it can. A random one would soon be one that another connection had a minute ago: the task,
+			// which remembers that one's timestamps, would refuse this one's first packet.
+			&expr.NAT{Type: expr.NATTypeSourceNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1},
 		})
 	}
 	for _, n := range networks {
