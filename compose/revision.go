@@ -82,11 +82,11 @@ func History(ctx context.Context, cli Client, stack string) ([]Revision, error) 
 	if err != nil {
 		return nil, fmt.Errorf("list revisions: %w", err)
 	}
-	return revisionsOf(stack, list), nil
+	return Revisions(stack, list), nil
 }
 
-// revisionsOf finds a stack's revisions among configs, the newest first.
-func revisionsOf(stack string, list []swarm.Config) []Revision {
+// Revisions finds a stack's revisions among configs, the newest first.
+func Revisions(stack string, list []swarm.Config) []Revision {
 	var out []Revision
 	for _, c := range list {
 		l := c.Spec.Labels

@@ -203,7 +203,7 @@ func FuzzRevision(f *testing.F) {
 	}
 	f.Add(spec.Data, "1", spec.Labels[labelUses])
 	f.Fuzz(func(t *testing.T, data []byte, number, uses string) {
-		list := revisionsOf("s", []swarm.Config{{Spec: swarm.ConfigSpec{Data: data, Annotations: swarm.Annotations{
+		list := Revisions("s", []swarm.Config{{Spec: swarm.ConfigSpec{Data: data, Annotations: swarm.Annotations{
 			Labels: map[string]string{LabelNamespace: "s", labelRevision: number, labelUses: uses}}}}})
 		for _, r := range list {
 			if rec, err := r.open(); err == nil {

@@ -68,7 +68,7 @@ func observe(ctx context.Context, cli Client, stack string) (*state, error) {
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	s.revisions = revisionsOf(stack, s.configs)
+	s.revisions = Revisions(stack, s.configs)
 	s.configs = slices.DeleteFunc(s.configs, IsRevision)
 	if err := s.nameTargets(ctx, cli); err != nil {
 		return nil, err

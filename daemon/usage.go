@@ -27,14 +27,18 @@ const (
 	tick = 10 * time.Millisecond
 )
 
-// serveUsage streams measurements until the client has gone.
+// serveUsage streams measurements until the client has gone. tasks=false leaves the tasks out: the machine alone costs next to nothing.
 func (d *Daemon) serveUsage(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.WriteHeader(http.StatusOK)
 	out, again := json.NewEncoder(w), time.NewTicker(usage.Every)
 	defer again.Stop()
 	for {
-		if out.Encode(measure(r.Context(), d.docker)) != nil || http.NewResponseController(w).Flush() != nil {
+		s := usage.Sample{At: time.Now(), Node: wholeMachine("/proc")}
+		if r.URL.Query().Get("tasks") != "false" {
+			s.Tasks = measure(r.Context(), d.docker)
+		}
+		if out.Encode(s) != nil || http.NewResponseController(w).Flush() != nil {
 			return
 		}
 		select {
@@ -45,16 +49,16 @@ func (d *Daemon) serveUsage(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// measure is the machine's and its tasks' usage now. What cannot be read is left out: a container may be going.
-func measure(ctx context.Context, docker *client.Client) usage.Sample {
+// measure is the usage of the node's tasks now. What cannot be read is left out: a container may be going.
+func measure(ctx context.Context, docker *client.Client) map[string]usage.Counters {
 	ctx, cancel := context.WithTimeout(ctx, 2*usage.Every)
 	defer cancel()
-	s := usage.Sample{At: time.Now(), Node: wholeMachine("/proc"), Tasks: map[string]usage.Counters{}}
+	tasks := map[string]usage.Counters{}
 	list, err := docker.ContainerList(ctx, container.ListOptions{Filters: filters.NewArgs(filters.Arg("label", taskLabel))})
 	if err != nil {
-		return s
+		return tasks
 	}
-	var mu sync.Mutex // guards s.Tasks
+	var mu sync.Mutex // guards tasks
 	var group errgroup.Group
 	group.SetLimit(measuring)
 	for _, c := range list {
@@ -68,13 +72,13 @@ func measure(ctx context.Context, docker *client.Client) usage.Sample {
 			if json.NewDecoder(got.Body).Decode(&stats) == nil {
 				mu.Lock()
 				defer mu.Unlock()
-				s.Tasks[c.Labels[taskLabel]] = usage.OfContainer(stats)
+				tasks[c.Labels[taskLabel]] = usage.OfContainer(stats)
 			}
 			return nil
 		})
 	}
 	_ = group.Wait()
-	return s
+	return tasks
 }
 
 // wholeMachine reads what the kernel says of the whole machine.

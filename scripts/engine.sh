@@ -21,6 +21,7 @@ tools() {
 	have ip || missing="$missing iproute2"
 	have nft || missing="$missing nftables"
 	have iptables || missing="$missing iptables"
+	have tmux || missing="$missing tmux" # the terminal that the dashboard is tested in
 	[ -n "$missing" ] || return 0
 	have apt-get || die "missing:$missing. Install Docker and the tools above with your distribution's package manager."
 	say "installing from the distribution's packages:$missing"

@@ -4,169 +4,163 @@ import (
 	"fmt"
 	"strings"
 
+	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/x/ansi"
 	"github.com/docker/docker/api/types/swarm"
 )
 
-// chrome is the lines around the rows: health, breadcrumb, column names, footer.
-const chrome = 4
-
-// helpWidth lets two columns of help stand side by side on 80.
-const helpWidth = 40
+func (m model) View() tea.View {
+	v := tea.NewView(m.frame())
+	v.AltScreen = true
+	v.WindowTitle = "orch " + clean(m.here().title())
+	if m.mouse {
+		v.MouseMode = tea.MouseModeCellMotion
+	}
+	return v
+}
 
 // frame draws the whole screen: exactly height lines, none wider than width.
 func (m model) frame() string {
-	body := max(0, m.height-chrome)
-	lines := []string{m.health(), m.breadcrumb()}
-	if m.help {
-		lines = append(lines, m.helpLines(max(1, m.height-len(lines)-2))...)
-	} else {
-		lines = append(lines, m.table(body)...)
-	}
-	foot := []string{m.footer()}
-	if m.asked != nil || m.note != "" { // to be read in full, over the rows if need be
-		foot = strings.Split(ansi.Wrap(foot[0], max(1, m.width), ""), "\n")
-	}
-	foot = foot[:min(len(foot), max(1, m.height))]
+	e := m.env()
+	foot := m.footer(e)
+	lines := append([]string{m.health(e), m.breadcrumb(e)}, m.here().draw(e)...)
 	lines = lines[:min(len(lines), max(0, m.height-len(foot)))]
 	for len(lines)+len(foot) < m.height {
 		lines = append(lines, "")
 	}
-	lines = append(lines, foot...)
+	lines = append(lines, foot[:min(len(foot), m.height)]...)
 	for i, l := range lines {
-		lines[i] = strings.TrimRight(fit(l, m.width), " ")
+		if ansi.StringWidth(l) > m.width {
+			l = ansi.Truncate(l, m.width, "…")
+		}
+		lines[i] = strings.TrimRight(l, " ") // what a colour fills ends with an escape sequence
 	}
 	return strings.Join(lines, "\n")
 }
 
-// helpLines is the help: the key map of this view in as many columns as it takes to need no more than height lines.
-func (m model) helpLines(height int) []string {
-	var cells []string
-	for _, b := range keyMap {
-		if b.works(m.here().view) {
-			cells = append(cells, fit(fmt.Sprintf("  %-10s %s", strings.Join(b.keys, " "), b.help), helpWidth))
-		}
-	}
-	lines := []string{"KEYS"}
-	for i := range min(height, len(cells)) {
-		var line strings.Builder
-		for j := i; j < len(cells); j += height {
-			line.WriteString(cells[j])
-		}
-		lines = append(lines, line.String())
-	}
-	return lines
-}
-
-func (m model) health() string {
-	switch s := m.state; {
+// health is the first line: what is wrong, and how large the cluster is; or since when it is not known.
+func (m model) health(e env) string {
+	s := m.state
+	switch {
 	case s.Err != nil && s.At.IsZero():
-		return "✗ " + clean(m.host+": "+s.Err.Error())
+		return e.theme.paint(bad, clean("✗ "+s.Endpoint+": "+s.Err.Error()))
 	case s.Err != nil:
-		return "! stale since " + s.StaleSince.Format("15:04:05") + ": " + clean(s.Err.Error())
+		return e.theme.paint(bad, "! stale since "+s.StaleSince.Format("15:04:05")+": "+clean(s.Err.Error()))
 	case s.At.IsZero():
-		return "… reading " + clean(m.host)
+		return "… reading " + clean(s.Endpoint)
 	}
-	ready, running := 0, 0
-	for _, n := range m.state.Nodes {
+	ready, managers, reachable, leader, running := 0, 0, 0, "none", 0
+	for i := range s.Nodes {
+		n := &s.Nodes[i]
 		if n.Status.State == swarm.NodeStateReady {
 			ready++
 		}
-	}
-	for _, t := range m.state.Tasks {
-		if t.Status.State == swarm.TaskStateRunning {
-			running++
+		if n.ManagerStatus == nil {
+			continue
+		}
+		managers++
+		if n.ManagerStatus.Reachability == swarm.ReachabilityReachable {
+			reachable++
+		}
+		if n.ManagerStatus.Leader {
+			leader = clean(n.Description.Hostname)
 		}
 	}
-	mark, wrong := "✓ healthy", len(problems(m.state, ""))
-	if wrong > 0 {
-		mark = fmt.Sprintf("! %d wrong", wrong)
+	for _, v := range s.Services {
+		running += v.There
 	}
-	return fmt.Sprintf("%s  %d/%d nodes  %d services  %d tasks running", mark, ready, len(m.state.Nodes), len(m.state.Services), running)
+	mark := e.theme.paint(good, "✓ healthy")
+	if wrong := len(problems(s)); wrong > 0 {
+		mark = e.theme.paint(bad, fmt.Sprintf("! %d wrong", wrong))
+	}
+	tasks := fmt.Sprintf("%d tasks", running)
+	if s.Loading {
+		mark, tasks = "… reading tasks", "? tasks"
+	}
+	line := fmt.Sprintf("%s  %d/%d nodes  %d/%d managers, leader %s  %d services  %s", mark, ready, len(s.Nodes), reachable, managers, leader, len(s.Services), tasks)
+	if n := len(m.forwards); n > 0 {
+		line += fmt.Sprintf("  %d forwarded", n)
+	}
+	return line
 }
 
-func (m model) breadcrumb() string {
+func (m model) breadcrumb(e env) string {
 	titles := make([]string, len(m.trail))
-	for i, p := range m.trail {
-		titles[i] = clean(p.title)
+	for i, s := range m.trail {
+		titles[i] = clean(s.title())
 	}
-	return strings.Join(titles, " › ")
+	line := e.theme.paint(accent, strings.Join(titles, " › "))
+	if status := clean(m.here().status(e)); status != "" {
+		line += e.theme.paint(dim, "  ["+status+"]")
+	}
+	return line
 }
 
-func (m model) footer() string {
-	p := m.here()
+// footer is what waits for an answer, in full and over the rows if need be; or how the last change ended; or keys.
+func (m model) footer(e env) []string {
+	wrap := func(as tone, s string) []string {
+		var out []string
+		for _, l := range strings.Split(ansi.Wrap(clean(s), max(1, m.width), ""), "\n") {
+			out = append(out, e.theme.paint(as, l))
+		}
+		return out
+	}
 	switch {
 	case m.asked != nil:
-		return clean(m.asked.String())
+		return wrap(warn, m.asked.says+"  (y, n)")
+	case m.typing != nil:
+		lines := wrap(normal, m.typing.shown())
+		if all := m.completions(); len(all) > 0 {
+			lines = append([]string{e.theme.paint(dim, fit(candidates(m.typing.input.Value(), all), m.width))}, lines...)
+		}
+		return lines
+	case strings.HasPrefix(m.note, "✗"):
+		return wrap(bad, m.note)
 	case m.note != "":
-		return clean(m.note)
-	case m.typing:
-		return "/" + clean(p.filter) + "_"
-	case p.filter != "":
-		return "/" + clean(p.filter)
+		return wrap(good, m.note)
 	}
-	return "? help  / filter  enter deeper  esc back  q quit" + m.extraKeys()
+	return []string{e.theme.paint(dim, m.hints())}
 }
 
-// extraKeys are the keys that only some views have.
-func (m model) extraKeys() string {
-	var out strings.Builder
-	for _, b := range keyMap {
-		if b.in != "" && b.works(m.here().view) {
-			word, _, _ := strings.Cut(strings.TrimSuffix(b.help, ", live"), " ")
-			out.WriteString("  " + b.keys[0] + " " + word)
+// hints are keys that work here, those of this view before those of all.
+func (m model) hints() string {
+	view := m.here().view()
+	var out []string
+	size := 0
+	for pass := range 2 {
+		for _, c := range commands {
+			own := c.in != "" || c.on != ""
+			keys := m.keys.of(c)
+			if own != (pass == 0) || len(keys) == 0 || !c.works(view) || pass == 1 && !hinted[c.id] {
+				continue
+			}
+			hint := keys[0] + " " + c.id
+			if keys[0] == c.id {
+				hint = c.id
+			}
+			if size += len(hint) + 2; size > m.width && pass == 0 && m.width > hintsWidth {
+				continue
+			}
+			out = append(out, hint)
+		}
+		if pass == 0 {
+			out = append([]string{m.keyOf("help") + " help"}, out...)
 		}
 	}
-	return out.String()
+	return strings.Join(out, "  ")
 }
 
-// table draws the column names and the rows around the cursor; rows off the screen cost nothing.
-func (m model) table(body int) []string {
-	p := m.here()
-	v := views[p.view]
-	first := max(0, p.cursor-body+1)
-	shown := m.rows[min(first, len(m.rows)):min(first+body, len(m.rows))]
-	widths := make([]int, len(v.columns))
-	for i, c := range v.columns {
-		widths[i] = len(c) + 1 // one for the mark of the sorted column
-		for _, r := range shown {
-			widths[i] = max(widths[i], min(40, ansi.StringWidth(clean(r.cells[i]))))
+// hintsWidth is the narrowest screen on which hints are chosen; on a narrower one they are cut.
+const hintsWidth = 40
+
+// hinted are the keys of all views that are worth their place.
+var hinted = map[string]bool{"enter": true, "back": true, "palette": true, "quit": true}
+
+func (m model) keyOf(id string) string {
+	if c, ok := find(id); ok {
+		if keys := m.keys.of(c); len(keys) > 0 {
+			return keys[0]
 		}
 	}
-	widths[len(widths)-1] = m.width // the frame cuts it at the edge
-	head := make([]string, len(v.columns))
-	copy(head, v.columns)
-	if !v.text {
-		head[p.sort] += "▾"
-	}
-	lines := []string{"  " + joined(head, widths)}
-	if len(m.rows) == 0 && body > 0 {
-		return append(lines, "  "+m.emptyText(v))
-	}
-	for i, r := range shown {
-		mark := "  "
-		if first+i == p.cursor {
-			mark = "> "
-		}
-		lines = append(lines, mark+joined(r.cells, widths))
-	}
-	return lines
-}
-
-func (m model) emptyText(v view) string {
-	switch {
-	case m.state.At.IsZero():
-		return "Waiting for the cluster."
-	case m.here().filter != "":
-		return "No row matches the filter."
-	}
-	return v.empty
-}
-
-func joined(cells []string, widths []int) string {
-	out := make([]string, len(cells))
-	for i, c := range cells {
-		out[i] = fit(clean(c), widths[i])
-	}
-	return strings.TrimRight(strings.Join(out, "  "), " ")
+	return ":" + id
 }

@@ -1,120 +1,144 @@
 package tui
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
 	tea "charm.land/bubbletea/v2"
-	"github.com/charmbracelet/x/ansi"
-
-	"orch/tui/feed"
 )
 
-// keptLines is how far back a log can be scrolled; what is older is let go.
-const keptLines = 10_000
+// text is the model of lines that are read once: inspect, a plan, a difference, what a deploy changed.
+type text struct {
+	id     int
+	kind   string // the view: inspect, plan, diff, revision
+	name   string
+	of     target
+	lines  []string
+	first  int
+	shift  int
+	search string
+	asJSON bool
+	// offer is what can be done with what is read; nil for nothing.
+	offer *question
+}
+
+func (t text) view() string { return t.kind }
+
+func (t text) title() string { return t.name }
+
+func (t text) status(env) string {
+	if t.search == "" {
+		return ""
+	}
+	n := 0
+	for _, l := range t.lines {
+		if strings.Contains(strings.ToLower(l), strings.ToLower(t.search)) {
+			n++
+		}
+	}
+	return fmt.Sprintf("search %s: %d lines", t.search, n)
+}
+
+func (t text) changed(env) screen { return t }
+
+func (t text) targets(env) []target {
+	if t.of.view == "" {
+		return nil
+	}
+	return []target{t.of}
+}
+
+func (t text) measured(env) []string { return nil }
+
+func (t text) click(env, int, int) screen { return t }
+
+func (t text) move(e env, a motion) screen {
+	switch a {
+	case left:
+		t.shift = max(0, t.shift-sideways)
+	case right:
+		t.shift += sideways
+	case up, down, pageUp, pageDown:
+		t.first = moved(t.first, a, e.height, max(1, len(t.lines)-e.height+1))
+	case top:
+		t.first = 0
+	case bottom:
+		t.first = max(0, len(t.lines)-e.height)
+	}
+	return t
+}
+
+// sought moves to the next line that holds what is searched for.
+func (t text) sought(forth bool) text {
+	holds := func(l string) bool { return strings.Contains(strings.ToLower(l), strings.ToLower(t.search)) }
+	if forth {
+		if i := slices.IndexFunc(t.lines[min(t.first+1, len(t.lines)):], holds); i >= 0 {
+			t.first += 1 + i
+		}
+		return t
+	}
+	for i := t.first - 1; i >= 0; i-- {
+		if holds(t.lines[i]) {
+			t.first = i
+			break
+		}
+	}
+	return t
+}
+
+func (t text) draw(e env) []string {
+	var out []string
+	for _, l := range t.lines[min(t.first, len(t.lines)):min(t.first+e.height, len(t.lines))] {
+		l = clean(l)
+		as := normal
+		if t.kind != "inspect" {
+			switch {
+			case strings.HasPrefix(l, "+"):
+				as = good
+			case strings.HasPrefix(l, "-"):
+				as = bad
+			case strings.HasPrefix(l, "~"), strings.HasPrefix(l, "warning"):
+				as = warn
+			}
+		}
+		if t.shift > 0 {
+			l = string([]rune(l)[min(t.shift, len([]rune(l))):])
+		}
+		out = append(out, e.theme.paint(as, highlight(e.theme, strings.TrimRight(fit(l, e.width), " "), t.search)))
+	}
+	return out
+}
 
 // textRead brings the whole of a text, or why there is none.
 type textRead struct {
-	text  int
+	id    int
 	lines []string
 	err   error
 }
 
-// logOpened brings a log that can be followed.
-type logOpened struct {
-	text int
-	log  *feed.Log
-}
-
-// logRead brings the next lines of a log.
-type logRead struct {
-	text  int
-	lines []string
-	ended bool
-}
-
-// openText goes into the log or the description of the row under the cursor.
-func (m model) openText(view string) (model, tea.Cmd) {
-	p := m.here()
-	if p.cursor >= len(m.rows) {
-		return m, nil
-	}
-	r := m.rows[p.cursor]
-	m.texts++
-	m.trail = append(slices.Clone(m.trail), place{view: view, text: m.texts, title: view + " of " + r.cells[views[p.view].name]})
-	m.rows = nil
-	text, ctx, c := m.texts, m.ctx, m.client
-	if view == "logs" {
-		return m, func() tea.Msg { return logOpened{text, feed.OpenLog(ctx, c, p.view, r.id)} }
-	}
-	return m, func() tea.Msg {
-		lines, err := feed.Inspect(ctx, c, p.view, r.id)
-		return textRead{text, lines, err}
+// open puts a text that is being read on top; read brings its lines.
+func (m model) open(t text, read func() ([]string, error)) (model, tea.Cmd) {
+	m.opened++
+	t.id, t.lines = m.opened, []string{"Reading."}
+	id := m.opened
+	return m.push(t), func() tea.Msg {
+		lines, err := read()
+		return textRead{id, lines, err}
 	}
 }
 
-// nextLines waits for more of a log.
-func nextLines(text int, log *feed.Log) tea.Cmd {
-	return func() tea.Msg {
-		lines, more := <-log.Lines
-		return logRead{text, lines, !more}
-	}
-}
-
-// received takes what was read into its place. What belongs to a place that was left is dropped, and its log closed.
-func (m model) received(msg tea.Msg) (model, tea.Cmd) {
-	p := m.here()
-	switch msg := msg.(type) {
-	case textRead:
-		if msg.text == p.text {
-			p.lines = msg.lines
+// textRead takes what was read to where it belongs; the user may have gone on since.
+func (m model) textRead(msg textRead) model {
+	for i, s := range m.trail {
+		if t, ok := s.(text); ok && t.id == msg.id {
+			t.lines, t.first = msg.lines, 0
 			if msg.err != nil {
-				p.lines = []string{"✗ " + msg.err.Error()}
+				t.lines = strings.Split("✗ "+msg.err.Error(), "\n")
 			}
-			return m.at(p).listed(), nil
+			m.trail = slices.Clone(m.trail)
+			m.trail[i] = t
 		}
-	case logOpened:
-		if msg.text != p.text {
-			msg.log.Close()
-			return m, nil
-		}
-		p.log = msg.log
-		return m.at(p), nextLines(p.text, p.log)
-	case logRead:
-		if msg.text != p.text {
-			return m, nil
-		}
-		if msg.ended {
-			msg.lines = []string{"── the log ends here ──"}
-		}
-		follows := p.cursor >= len(m.rows)-1
-		p.lines = appended(p.lines, msg.lines)
-		m = m.at(p).listed()
-		if p = m.here(); follows {
-			p.cursor = max(0, len(m.rows)-1)
-			m = m.at(p)
-		}
-		if msg.ended {
-			return m, nil
-		}
-		return m, nextLines(p.text, p.log)
 	}
-	return m, nil
-}
-
-// appended copies, because earlier models hold the old slice. Colours of the program that logs are taken out.
-func appended(old, more []string) []string {
-	kept := make([]string, 0, len(old)+len(more))
-	kept = append(kept, old[max(0, min(len(old), len(old)+len(more)-keptLines)):]...)
-	for _, l := range more {
-		kept = append(kept, strings.TrimRight(ansi.Strip(l), "\r"))
-	}
-	return kept
-}
-
-// left ends the log of a place that the user went away from.
-func left(before, after model) {
-	if p := before.here(); p.log != nil && p.text != after.here().text {
-		p.log.Close()
-	}
+	return m
 }

@@ -13,6 +13,8 @@ import (
 	"github.com/docker/docker/client"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
+
+	"orch/tui/logstream"
 )
 
 // sortWindow is how many lines are held to bring those of several tasks into one order; beyond that order is by arrival.
@@ -67,29 +69,29 @@ func followLogs(ctx context.Context, cli *client.Client, n names, chosen selecte
 		return t, err
 	})
 	l.width = known.width()
-	lines := make(chan logLine, 256)
+	lines := make(chan logstream.Line, 256)
 	group, gctx := errgroup.WithContext(ctx)
 	for _, s := range chosen.services {
 		group.Go(func() error { return readService(gctx, cli, s, o, lines) })
 	}
 	done := make(chan error, 1)
 	go func() { done <- group.Wait(); close(lines) }()
-	l.run(lines, o.Follow, func(line *logLine) bool {
-		t, ok := known.find(line.task)
-		line.name = known.name(line.task)
+	l.run(lines, o.Follow, func(line *logstream.Line) bool {
+		t, ok := known.find(line.Task)
+		line.Name = known.name(line.Task)
 		return slot == "" || ok && n.inSlot(t, slot)
 	})
 	return <-done
 }
 
-func readService(ctx context.Context, cli *client.Client, s swarm.Service, o container.LogsOptions, lines chan<- logLine) error {
+func readService(ctx context.Context, cli *client.Client, s swarm.Service, o container.LogsOptions, lines chan<- logstream.Line) error {
 	r, err := cli.ServiceLogs(ctx, s.ID, o)
 	if err != nil {
 		return fmt.Errorf("logs of %s: %w", s.Spec.Name, err)
 	}
 	defer r.Close()
 	tty := s.Spec.TaskTemplate.ContainerSpec != nil && s.Spec.TaskTemplate.ContainerSpec.TTY
-	if err := readLog(ctx, r, tty, lines); err != nil && !errors.Is(err, io.EOF) {
+	if err := logstream.Read(ctx, r, tty, lines); err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("logs of %s: %w", s.Spec.Name, err)
 	}
 	return ctx.Err()
@@ -147,10 +149,10 @@ type logPrinter struct {
 }
 
 // run prints what comes until lines ends: at once when following, else in order of time.
-func (l *logPrinter) run(lines <-chan logLine, follow bool, accept func(*logLine) bool) {
-	var held []logLine
+func (l *logPrinter) run(lines <-chan logstream.Line, follow bool, accept func(*logstream.Line) bool) {
+	var held []logstream.Line
 	flush := func() {
-		slices.SortStableFunc(held, func(a, b logLine) int { return a.time.Compare(b.time) })
+		slices.SortStableFunc(held, func(a, b logstream.Line) int { return a.Time.Compare(b.Time) })
 		for _, line := range held {
 			l.print(line)
 		}
@@ -171,17 +173,17 @@ func (l *logPrinter) run(lines <-chan logLine, follow bool, accept func(*logLine
 	flush()
 }
 
-func (l *logPrinter) print(line logLine) {
+func (l *logPrinter) print(line logstream.Line) {
 	out := l.out
-	if line.stderr {
+	if line.Stderr {
 		out = l.err
 	}
 	if l.prefix {
-		l.width = max(l.width, len(line.name))
-		fmt.Fprint(out, colourOf(line.name).paint(fmt.Sprintf("%-*s |", l.width, line.name), l.colour), " ")
+		l.width = max(l.width, len(line.Name))
+		fmt.Fprint(out, colourOf(line.Name).paint(fmt.Sprintf("%-*s |", l.width, line.Name), l.colour), " ")
 	}
 	if l.timestamps {
-		fmt.Fprint(out, line.time.Format(time.RFC3339Nano), " ")
+		fmt.Fprint(out, line.Time.Format(time.RFC3339Nano), " ")
 	}
-	fmt.Fprintln(out, line.text)
+	fmt.Fprintln(out, line.Text)
 }

@@ -1,4 +1,5 @@
-package main
+// Package logstream takes the logs of tasks apart as the API streams them: Docker's frames, or bare lines of tasks with a terminal.
+package logstream
 
 import (
 	"bufio"
@@ -13,27 +14,27 @@ import (
 	"time"
 )
 
-// logLine is one line of one task.
-type logLine struct {
-	task   string // ID
-	name   string
-	stderr bool
-	time   time.Time
-	text   string
+// Line is one line of one task.
+type Line struct {
+	Task   string // ID
+	Name   string // for the caller to fill in
+	Stderr bool
+	Time   time.Time
+	Text   string
 }
 
 // maxFrame is far above what a log driver splits lines at; a larger frame means that the stream is not frames at all.
 const maxFrame = 16 << 20
 
-// readLog splits the stream of a service's logs into lines: frames of 8 bytes of head and a payload, or bare lines where the
+// Read splits the stream of a service's logs into lines: frames of 8 bytes of head and a payload, or bare lines where the
 // tasks have a terminal.
-func readLog(ctx context.Context, r io.Reader, tty bool, lines chan<- logLine) error {
+func Read(ctx context.Context, r io.Reader, tty bool, lines chan<- Line) error {
 	b := bufio.NewReader(r)
 	for {
 		payload, stderr, err := next(b, tty)
 		for part := range bytes.Lines(payload) {
 			line := parseLine(strings.TrimRight(string(part), "\r\n"))
-			line.stderr = stderr
+			line.Stderr = stderr
 			select {
 			case lines <- line:
 			case <-ctx.Done():
@@ -73,21 +74,21 @@ func next(b *bufio.Reader, tty bool) (payload []byte, stderr bool, err error) {
 }
 
 // parseLine takes a line with time and details apart: `2026-01-02T15:04:05.6Z a=b,com.docker.swarm.task.id=… text`.
-func parseLine(s string) logLine {
-	line := logLine{text: s}
+func parseLine(s string) Line {
+	line := Line{Text: s}
 	stamp, rest, ok := strings.Cut(s, " ")
 	t, err := time.Parse(time.RFC3339Nano, stamp)
 	if !ok || err != nil {
 		return line
 	}
-	line.time, line.text = t, rest
+	line.Time, line.Text = t, rest
 	details, rest, _ := strings.Cut(rest, " ")
 	for pair := range strings.SplitSeq(details, ",") {
 		if id, ok := strings.CutPrefix(pair, "com.docker.swarm.task.id="); ok {
 			if plain, err := url.QueryUnescape(id); err == nil {
 				id = plain
 			}
-			line.task, line.text = id, rest
+			line.Task, line.Text = id, rest
 		}
 	}
 	return line
