@@ -156,6 +156,7 @@ func (n *node) supervise(life context.Context) {
 		n.network.Run,
 		n.keeper.Run,
 		func(ctx context.Context) error { return n.conn.ServeLogs(ctx, n.agent.Logs) },
+		func(ctx context.Context) error { return n.conn.ServeQuestions(ctx, n.network.Answer) },
 		func(ctx context.Context) error { return n.d.serveNode(ctx, n) },
 	} {
 		group.Go(func() error {

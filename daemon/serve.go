@@ -75,7 +75,7 @@ func (d *Daemon) addInfo(r *mux.Router, place func() swarm.Info) {
 func (d *Daemon) managerHandler(ctx context.Context, n *node, m *manager.Manager) (*api.API, http.Handler) {
 	version := d.engineVersion(ctx)
 	a := api.New(api.Config{
-		Store: m.Store(), Membership: d, Through: d.through, Logs: m.Bus().Manager().Logs, Peer: m.Peers().Of,
+		Store: m.Store(), Membership: d, Through: d.through, Logs: m.Bus().Manager().Logs, Ask: m.Bus().Manager().Ask, Peer: m.Peers().Of,
 		SealSecret: m.SealSecret, SealAuth: m.SealAuth, SealUnlock: m.SealUnlock, OpenUnlock: m.OpenUnlock, RotateCA: m.RotateCA,
 		NodeID: n.m.Load().NodeID, APIVersion: version, Log: d.cfg.Log.With("component", "api"),
 	})

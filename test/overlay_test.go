@@ -65,6 +65,7 @@ func TestAttach(t *testing.T) {
 		t.Errorf("on a network that there is not: %v, %s", err, out)
 	}
 	standalone(t, manager, worker)
+	looked(t, manager, worker)
 	eventually(t, 15*time.Second, "the network has left the worker", func() bool {
 		return worker.sh("docker network ls -q --filter name=back") == ""
 	})
@@ -108,6 +109,28 @@ func standalone(t *testing.T, manager, worker node) {
 		_, err := manager.docker("run", "--rm", "--network", "back", lab.Image, "get", "http://lone")
 		return err != nil
 	})
+}
+
+// looked asks the nodes how their networks are.
+func looked(t *testing.T, manager, worker node) {
+	t.Helper()
+	out := manager.orch("net", "check")
+	if strings.Count(out, "ok ") != 2 || !strings.Contains(out, worker.Addr) {
+		t.Errorf("the ways between the nodes:\n%s", out)
+	}
+	worker.mustDocker("run", "-d", "--name", "seen", "--network", "back", lab.Image, "sleep")
+	eventually(t, 10*time.Second, "both nodes have of the network what they should", func() bool {
+		out = manager.orch("net", "inspect", "back")
+		return strings.Count(out, "as it should be") == 2 && strings.Contains(out, " seen ") && strings.Contains(out, "service web")
+	})
+	t.Log("\n" + out)
+	worker.mustDocker("rm", "-f", "seen")
+	if _, stderr, code := manager.try("net", "inspect", "nope"); code != 1 || !strings.Contains(stderr, "nope not found") {
+		t.Errorf("a network that there is not: exit code %d, %s", code, stderr)
+	}
+	if _, stderr, code := worker.try("net", "check"); code != 1 || !strings.Contains(stderr, "needs a manager") {
+		t.Errorf("on a worker: exit code %d, %s", code, stderr)
+	}
 }
 
 // connected joins a running container to the network, and parts it again.

@@ -66,6 +66,8 @@ type table struct {
 	noTrunc bool
 }
 
+func (t *table) add(cells ...cell) { t.rows = append(t.rows, cells) }
+
 func (t table) write(w io.Writer) error {
 	lines := make([][]cell, 0, len(t.rows)+1)
 	head := make([]cell, len(t.header))

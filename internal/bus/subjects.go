@@ -45,6 +45,8 @@ const (
 	whatReport   = "report"
 	whatAttach   = "attach"
 	whatAttached = "attached"
+	whatAsk      = "ask" // to: questions; from: answer.<id>
+	whatAnswer   = "answer"
 	whatAssign   = "assign"
 	whatLogs     = "logs"    // to: requests; from: logs.<stream>, the chunks
 	whatLogAck   = "logack"  // to: logack.<stream>, more chunks may be sent

@@ -33,6 +33,8 @@ type Config struct {
 	Through http.Handler
 	// Logs opens the log of one task's container, as dockerd frames it.
 	Logs func(ctx context.Context, node string, r bus.LogRequest) (io.ReadCloser, error)
+	// Ask asks a node about its part of the networks.
+	Ask func(ctx context.Context, node string, q bus.Question) (bus.Answer, error)
 	// SealSecret and SealAuth seal what must not be stored in the clear, for the
 	// secret and the service of that ID.
 	SealSecret func(id string, data []byte) []byte
@@ -77,7 +79,7 @@ func New(cfg Config) *API {
 // Register adds the routes, each with and without a version before it.
 func (a *API) Register(r *mux.Router) {
 	register(r, a.APIVersion, a.membershipRoutes(), a.swarmRoutes(), a.nodeRoutes(), a.serviceRoutes(), a.taskRoutes(),
-		a.secretRoutes(), a.configRoutes(), a.networkRoutes(), a.systemRoutes())
+		a.secretRoutes(), a.configRoutes(), a.networkRoutes(), a.netRoutes(), a.systemRoutes())
 }
 
 // Run turns changes of the store into events and forgets what is gone, until

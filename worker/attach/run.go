@@ -3,6 +3,8 @@ package attach
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"maps"
 	"slices"
 	"strings"
@@ -191,6 +193,9 @@ func (k *Keeper) join(ctx context.Context, held []bus.Held) {
 			continue
 		}
 		if err := k.Network.Attach(ctx, id, id, c.State.Pid, networks); err != nil {
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // it has ended meanwhile
+			}
 			k.Log.Warn("a container cannot use service addresses", "container", c.Name, "err", err)
 			continue
 		}

@@ -11,26 +11,7 @@ import (
 
 // entries makes the forwarding and neighbour tables say where the remote addresses are, and nothing else.
 func (a *applier) entries() error {
-	vx, br := a.vxlan.Attrs().Index, a.bridge.Attrs().Index
-	want := map[string]netlink.Neigh{}
-	for _, r := range a.plan.Remotes {
-		hw := MAC(r.Addr)
-		if !a.plan.TAP {
-			n := netlink.Neigh{LinkIndex: vx, Family: unix.AF_BRIDGE, Flags: netlink.NTF_SELF, State: netlink.NUD_PERMANENT | netlink.NUD_NOARP, HardwareAddr: hw, IP: r.Node.AsSlice()}
-			want[key(n)] = n
-		}
-		for _, n := range []netlink.Neigh{
-			// Without the bridge's own entry its neighbour suppression does not answer.
-			{LinkIndex: vx, Family: unix.AF_BRIDGE, Flags: netlink.NTF_MASTER, State: netlink.NUD_NOARP, HardwareAddr: hw},
-			{LinkIndex: br, Family: unix.AF_INET, State: netlink.NUD_PERMANENT, HardwareAddr: hw, IP: r.Addr.AsSlice()},
-		} {
-			want[key(n)] = n
-		}
-		if r.Addr6.IsValid() { // neighbour suppression answers solicitations from it, too
-			n := netlink.Neigh{LinkIndex: br, Family: unix.AF_INET6, State: netlink.NUD_PERMANENT, HardwareAddr: hw, IP: r.Addr6.AsSlice()}
-			want[key(n)] = n
-		}
-	}
+	want := a.want()
 	have, err := a.have()
 	if err != nil {
 		return err
@@ -54,6 +35,31 @@ func (a *applier) entries() error {
 		a.changes++
 	}
 	return nil
+}
+
+// want are the entries that lead to the plan's remote addresses.
+func (a *applier) want() map[string]netlink.Neigh {
+	vx, br := a.vxlan.Attrs().Index, a.bridge.Attrs().Index
+	want := map[string]netlink.Neigh{}
+	for _, r := range a.plan.Remotes {
+		hw := MAC(r.Addr)
+		if !a.plan.TAP {
+			n := netlink.Neigh{LinkIndex: vx, Family: unix.AF_BRIDGE, Flags: netlink.NTF_SELF, State: netlink.NUD_PERMANENT | netlink.NUD_NOARP, HardwareAddr: hw, IP: r.Node.AsSlice()}
+			want[key(n)] = n
+		}
+		for _, n := range []netlink.Neigh{
+			// Without the bridge's own entry its neighbour suppression does not answer.
+			{LinkIndex: vx, Family: unix.AF_BRIDGE, Flags: netlink.NTF_MASTER, State: netlink.NUD_NOARP, HardwareAddr: hw},
+			{LinkIndex: br, Family: unix.AF_INET, State: netlink.NUD_PERMANENT, HardwareAddr: hw, IP: r.Addr.AsSlice()},
+		} {
+			want[key(n)] = n
+		}
+		if r.Addr6.IsValid() { // neighbour suppression answers solicitations from it, too
+			n := netlink.Neigh{LinkIndex: br, Family: unix.AF_INET6, State: netlink.NUD_PERMANENT, HardwareAddr: hw, IP: r.Addr6.AsSlice()}
+			want[key(n)] = n
+		}
+	}
+	return want
 }
 
 // have are the entries in the kernel that this package could have made.
