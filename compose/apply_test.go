@@ -221,13 +221,13 @@ func TestGivenUpServiceIsStartedAgain(t *testing.T) {
 
 func TestPlanNamesWhatARealSwarmLacks(t *testing.T) {
 	c := newCluster()
-	yaml := "services: {a: {image: a, privileged: true, devices: [/dev/fuse], cpu_shares: 5}}"
+	yaml := "services: {a: {image: a, privileged: true, devices: [/dev/fuse], cpu_shares: 5, x-orch: {canary: 1}}}"
 	if plan := planOf(t, c, yaml, PlanOptions{}); len(plan.Warnings) > 0 {
 		t.Errorf("orch: %v", plan.Warnings)
 	}
 	c.orch = false
 	plan := planOf(t, c, yaml, PlanOptions{})
-	if len(plan.Warnings) != 1 || !strings.HasSuffix(plan.Warnings[0].Text, "lacks and ignores: devices, privileged, resources") {
+	if len(plan.Warnings) != 1 || !strings.HasSuffix(plan.Warnings[0].Text, "lacks and ignores: devices, privileged, resources, x-orch.canary") {
 		t.Errorf("Swarm: %v", plan.Warnings)
 	}
 }

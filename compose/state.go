@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"orch/internal/extra"
+	"orch/internal/strategy"
 )
 
 // state is what a server has, as far as a plan for one stack is concerned.
@@ -150,7 +151,7 @@ func (s *state) networkNames() map[string]string {
 func (p *Plan) warnTarget() {
 	for _, s := range p.want.Services {
 		c := s.Spec.TaskTemplate.ContainerSpec
-		if lost := extras(c.Labels); !p.have.orch && len(lost) > 0 {
+		if lost := append(extras(c.Labels), strategies(s.Spec.Labels)...); !p.have.orch && len(lost) > 0 {
 			p.Warnings = append(p.Warnings, Warning{Key: "services." + s.Key, Text: "the server is Docker's swarm mode, which lacks and ignores: " + strings.Join(lost, ", ")})
 		}
 		for _, m := range c.Mounts {
@@ -170,4 +171,19 @@ func extras(labels map[string]string) []string {
 	}
 	e.ImageID = ""
 	return slices.Sorted(maps.Keys(toMap(e)))
+}
+
+// strategies names the keys of x-orch that a service's labels stand for.
+func strategies(labels map[string]string) (keys []string) {
+	s, err := strategy.Parse(labels)
+	if err != nil {
+		return nil // Convert has checked its own; orch's API refuses those of people
+	}
+	if s.Canary > 0 {
+		keys = append(keys, "x-orch.canary")
+	}
+	if s.BlueGreen {
+		keys = append(keys, "x-orch.blue_green")
+	}
+	return keys
 }
