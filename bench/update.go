@@ -13,6 +13,7 @@ import (
 	"github.com/docker/docker/api/types/swarm"
 
 	"orch/test/lab"
+	"orch/test/traffic"
 )
 
 const (
@@ -78,7 +79,7 @@ func rolling(ctx context.Context, b *bench, t trio) error {
 		if err != nil {
 			return fmt.Errorf("swarm mode, %s: %w", order.name, err)
 		}
-		own, load, err := t.orch.rolled(ctx, web(order.name, true), t.orch.host.Dial)
+		own, went, err := t.orch.rolled(ctx, web(order.name, true), t.orch.host.Dial)
 		if err != nil {
 			return fmt.Errorf("orch, %s: %w", order.name, err)
 		}
@@ -90,7 +91,7 @@ func rolling(ctx context.Context, b *bench, t trio) error {
 		b.report(figure{name: what + "completed", value: own.completed.Seconds(), target: order.target, unit: "s", peer: "swarm", other: peer.completed.Seconds(), ahead: true})
 		b.report(figure{name: what + "old containers gone", value: own.gone.Seconds(), target: order.target, unit: "s", peer: "swarm", other: peer.gone.Seconds(), ahead: true})
 		b.report(figure{name: what + "by its own waits", value: max(own.completed, own.gone).Seconds() / low.Seconds(), target: 1.3, unit: "×", peer: "swarm", other: max(peer.completed, peer.gone).Seconds() / low.Seconds()})
-		b.report(figure{name: what + "failed requests", value: float64(load.failed), target: 0})
+		b.report(figure{name: what + "failed requests", value: float64(went.Failed), target: 0})
 	}
 	return nil
 }
@@ -99,24 +100,35 @@ func rolling(ctx context.Context, b *bench, t trio) error {
 type took struct{ completed, gone time.Duration }
 
 // rolled starts a service, updates all of its tasks, and removes it.
-func (c *cluster) rolled(ctx context.Context, spec swarm.ServiceSpec, from dialer) (took, *traffic, error) {
+func (c *cluster) rolled(ctx context.Context, spec swarm.ServiceSpec, from traffic.Dialer) (took, traffic.Result, error) {
 	id, _, err := c.start(ctx, spec)
 	if err != nil {
-		return took{}, nil, err
+		return took{}, traffic.Result{}, err
 	}
-	var load *traffic
+	var clients *traffic.Load
 	if from != nil {
-		load = startTraffic(ctx, fmt.Sprintf("http://127.0.0.1:%d/", publishedAt), from)
+		clients = traffic.Start(ctx, fmt.Sprintf("http://127.0.0.1:%d/", publishedAt), from)
 	}
 	d, err := c.update(ctx, id, func(s *swarm.ServiceSpec) { s.TaskTemplate.ForceUpdate++ }, swarm.UpdateStateCompleted)
-	if load != nil {
-		load.end()
+	var went traffic.Result
+	if clients != nil {
+		went = end(clients)
 	}
 	if err != nil {
-		return d, load, err
+		return d, went, err
 	}
 	_, err = c.remove(ctx, id)
-	return d, load, err
+	return d, went, err
+}
+
+// end stops a load and tells of it what a figure has no room for.
+func end(l *traffic.Load) traffic.Result {
+	r := l.End()
+	fmt.Printf("  %d requests, %d failed, slowest %.3f s\n", r.Requests, r.Failed, r.Slowest.Seconds())
+	for _, e := range r.Errors {
+		fmt.Println("  ", e)
+	}
+	return r
 }
 
 // update changes a service and waits until its update has ended as it should and what it replaced is gone.
@@ -202,7 +214,7 @@ func soak(ctx context.Context, b *bench, t trio) error {
 	if err != nil {
 		return err
 	}
-	load := startTraffic(ctx, fmt.Sprintf("http://127.0.0.1:%d/", publishedAt), t.orch.host.Dial)
+	clients := traffic.Start(ctx, fmt.Sprintf("http://127.0.0.1:%d/", publishedAt), t.orch.host.Dial)
 	good := func(s *swarm.ServiceSpec) { s.TaskTemplate.ForceUpdate++ }
 	bad := func(s *swarm.ServiceSpec) { s.TaskTemplate.ContainerSpec.Args = []string{"exit", "1", "100ms"} }
 	for i := range consecutive {
@@ -211,12 +223,12 @@ func soak(ctx context.Context, b *bench, t trio) error {
 			change, want = bad, swarm.UpdateStateRollbackCompleted
 		}
 		if _, err := t.orch.update(ctx, id, change, want); err != nil {
-			load.end()
+			end(clients)
 			return fmt.Errorf("update %d: %w", i+1, err)
 		}
 	}
-	load.end()
-	b.report(figure{name: fmt.Sprintf("%d updates, every second one rolled back, failed requests", consecutive), value: float64(load.failed), target: 0})
+	went := end(clients)
+	b.report(figure{name: fmt.Sprintf("%d updates, every second one rolled back, failed requests", consecutive), value: float64(went.Failed), target: 0})
 	_, err = t.orch.remove(ctx, id)
 	return err
 }

@@ -1,4 +1,6 @@
-package main
+// Package traffic is the clients of a service under test: a steady load of requests over kept and over fresh connections, and a
+// count of those that failed. It knows HTTP and nothing of orch.
+package traffic
 
 import (
 	"context"
@@ -21,27 +23,24 @@ const (
 	kept = 5
 )
 
-// traffic is a steady load on one URL by several clients.
-type traffic struct {
+// Load is a steady load on one URL by several clients.
+type Load struct {
 	stop context.CancelFunc
 	done sync.WaitGroup
 
-	mu       sync.Mutex // guards what follows
-	requests int
-	failed   int
-	errors   []string
-	slowest  time.Duration
+	mu     sync.Mutex // guards result
+	result Result
 }
 
-// dialer connects as a program of some host.
-type dialer func(ctx context.Context, network, addr string) (net.Conn, error)
+// Dialer connects as a program of some host.
+type Dialer func(ctx context.Context, network, addr string) (net.Conn, error)
 
-// start puts load on a URL from each of the places until stopped. Half of the clients open a connection for each request, half keep theirs.
+// Start puts load on a URL from each of the places until stopped. Half of the clients open a connection for each request, half keep theirs.
 // A request on a kept connection that the server has just closed is sent again by net/http, as the protocol
 // asks of clients (RFC 9110, 9.2.2).
-func startTraffic(ctx context.Context, url string, from ...dialer) *traffic {
+func Start(ctx context.Context, url string, from ...Dialer) *Load {
 	ctx, stop := context.WithCancel(ctx)
-	t := &traffic{stop: stop}
+	t := &Load{stop: stop}
 	for _, dial := range from {
 		for i := range 2 * clients {
 			h := &http.Client{Timeout: patience, Transport: &http.Transport{DialContext: dial, DisableKeepAlives: i%2 == 0}}
@@ -51,7 +50,7 @@ func startTraffic(ctx context.Context, url string, from ...dialer) *traffic {
 	return t
 }
 
-func (t *traffic) client(ctx context.Context, h *http.Client, url string) {
+func (t *Load) client(ctx context.Context, h *http.Client, url string) {
 	defer h.CloseIdleConnections()
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -81,26 +80,31 @@ func request(h *http.Client, url string) error {
 	return err
 }
 
-func (t *traffic) note(err error, took time.Duration) {
+func (t *Load) note(err error, took time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.requests++
-	t.slowest = max(t.slowest, took)
+	r := &t.result
+	r.Requests++
+	r.Slowest = max(r.Slowest, took)
 	if err == nil {
 		return
 	}
-	t.failed++
-	if len(t.errors) < kept {
-		t.errors = append(t.errors, fmt.Sprintf("%s: %v", time.Now().Format(time.TimeOnly), err))
+	r.Failed++
+	if len(r.Errors) < kept {
+		r.Errors = append(r.Errors, fmt.Sprintf("%s: %v", time.Now().Format(time.TimeOnly), err))
 	}
 }
 
-// end stops the load and says how it went.
-func (t *traffic) end() {
+// Result is how a load went.
+type Result struct {
+	Requests, Failed int
+	Slowest          time.Duration
+	Errors           []string // the first few
+}
+
+// End stops the load.
+func (t *Load) End() Result {
 	t.stop()
 	t.done.Wait()
-	fmt.Printf("  %d requests, %d failed, slowest %.3f s\n", t.requests, t.failed, t.slowest.Seconds())
-	for _, e := range t.errors {
-		fmt.Println("  ", e)
-	}
+	return t.result
 }
