@@ -15,7 +15,7 @@ import (
 	engine "orch/worker/engine/sim"
 )
 
-var rounds = flag.Int("rounds", 5, "how many rounds of faults each random sequence has")
+var rounds = flag.Int("rounds", 3, "how many rounds of faults each random sequence has")
 
 // settleWithin is the time from the last fault until everything is as it is asked to be.
 const settleWithin = 30 * time.Second

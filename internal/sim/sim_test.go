@@ -20,7 +20,7 @@ import (
 
 var (
 	seed = flag.Uint64("seed", 0, "run only the sequence with this seed")
-	runs = flag.Uint64("runs", 5, "how many random sequences to run")
+	runs = flag.Uint64("runs", 4, "how many random sequences to run")
 )
 
 // inCluster runs fn in a bubble with a cluster of three managers and four nodes.

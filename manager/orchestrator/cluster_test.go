@@ -113,6 +113,18 @@ func (c *cluster) change(id string, fn func(*swarm.ServiceSpec)) {
 	})
 }
 
+// rollback returns to the previous spec as the API does on request.
+func (c *cluster) rollback(id string) {
+	c.update(func(tx *store.Tx) {
+		s := *tx.Service(id)
+		now := s.Spec
+		s.Spec, s.PreviousSpec = *s.PreviousSpec, &now
+		s.SpecVersion++
+		s.UpdateStatus = &swarm.UpdateStatus{State: swarm.UpdateStateRollbackStarted, Message: "manually requested rollback"}
+		tx.Put(&s)
+	})
+}
+
 func (c *cluster) image(id, image string) {
 	c.change(id, func(s *swarm.ServiceSpec) { s.TaskTemplate.ContainerSpec.Image = image })
 }

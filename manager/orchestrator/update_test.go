@@ -271,14 +271,7 @@ func TestManualRollback(t *testing.T) {
 		c.run(time.Second)
 		c.image("web", "v2")
 		c.run(time.Minute)
-		c.update(func(tx *store.Tx) { // as the API does
-			s := *tx.Service("web")
-			now := s.Spec
-			s.Spec, s.PreviousSpec = *s.PreviousSpec, &now
-			s.SpecVersion++
-			s.UpdateStatus = &swarm.UpdateStatus{State: swarm.UpdateStateRollbackStarted, Message: "manually requested rollback"}
-			tx.Put(&s)
-		})
+		c.rollback("web")
 		c.run(time.Minute)
 		if got := c.status(); got != "rollback_completed: rollback completed" {
 			t.Error(got)
