@@ -15,6 +15,7 @@ import (
 	"github.com/docker/docker/api/types/swarm"
 
 	"orch/test/lab"
+	"orch/test/traffic"
 )
 
 const (
@@ -331,14 +332,14 @@ func (f *field) updates(ctx context.Context, b *bench) error {
 	if err := vip.Start(); err != nil {
 		return err
 	}
-	port := startTraffic(ctx, fmt.Sprintf("http://%s:%d/", f.hosts[0].Addr, publishedAt), f.hosts[2].Dial)
+	clients := traffic.Start(ctx, fmt.Sprintf("http://%s:%d/", f.hosts[0].Addr, publishedAt), f.hosts[2].Dial)
 	for i := range rollouts {
 		spec.TaskTemplate.ForceUpdate = uint64(i + 1)
 		if err := f.update(ctx, spec); err != nil {
 			return err
 		}
 	}
-	port.end()
+	port := end(clients)
 	if _, err := f.hosts[0].Run(ctx, "sh", "-c", "kill -INT $(docker top "+f.client+" -eo pid,args | awk '/ load / {print $1}')"); err != nil {
 		return err
 	}
@@ -349,7 +350,7 @@ func (f *field) updates(ctx context.Context, b *bench) error {
 	}
 	fmt.Printf("  %d requests by the service's address, %d failed %s, p99 %.1f ms\n", calls.Requests, calls.Failed, calls.Error, calls.P99)
 	b.report(figure{name: fmt.Sprintf("%d updates of 10 tasks: failed requests by the VIP", rollouts), value: float64(calls.Failed), target: 0, unit: ""})
-	b.report(figure{name: fmt.Sprintf("%d updates of 10 tasks: failed by the published port", rollouts), value: float64(port.failed), target: 0, unit: ""})
+	b.report(figure{name: fmt.Sprintf("%d updates of 10 tasks: failed by the published port", rollouts), value: float64(port.Failed), target: 0, unit: ""})
 	return nil
 }
 
