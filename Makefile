@@ -21,7 +21,9 @@ test: ## every test, those with Docker included; installs what is missing
 	@sh scripts/test.sh ./...
 
 conformance: ## the stock docker CLI against orch and against swarm mode, compared
-	@sh scripts/test.sh -run Conformance -v ./test/...
+	@mkdir -p bin && rm -f bin/conformance
+	@ORCH_CONFORMANCE=all ORCH_CONFORMANCE_SUMMARY=$(CURDIR)/bin/conformance sh scripts/test.sh -v -count=1 ./test/conformance; code=$$?; \
+		cat bin/conformance; exit $$code
 
 lint: ## gofmt, go vet, staticcheck
 	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "gofmt these: $$out"; exit 1; fi

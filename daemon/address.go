@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -11,6 +12,9 @@ import (
 // defaultPort is Swarm's. The bus takes the two ports above it.
 const defaultPort = 2377
 
+// errAddress says that what was given is no address.
+var errAddress = errors.New("no such address")
+
 // address reads ADDRESS|INTERFACE[:PORT], Swarm's form for --listen-addr and
 // --advertise-addr.
 func address(s string, port uint16) (netip.AddrPort, error) {
@@ -18,7 +22,7 @@ func address(s string, port uint16) (netip.AddrPort, error) {
 	if h, p, err := net.SplitHostPort(s); err == nil {
 		n, err := strconv.ParseUint(p, 10, 16)
 		if err != nil {
-			return netip.AddrPort{}, fmt.Errorf("invalid port %q in address %q", p, s)
+			return netip.AddrPort{}, fmt.Errorf("%w: invalid port %q in %q", errAddress, p, s)
 		}
 		host, port = h, uint16(n)
 	}
@@ -38,7 +42,7 @@ func address(s string, port uint16) (netip.AddrPort, error) {
 func interfaceAddress(name string) (netip.Addr, error) {
 	i, err := net.InterfaceByName(name)
 	if err != nil {
-		return netip.Addr{}, fmt.Errorf("%q is neither an IP address nor a network interface of this machine", name)
+		return netip.Addr{}, fmt.Errorf("%w: %q is neither an IP address nor a network interface of this machine", errAddress, name)
 	}
 	addrs, err := i.Addrs()
 	if err != nil {

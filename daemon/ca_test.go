@@ -77,8 +77,7 @@ func TestWhatACAMayNotBe(t *testing.T) {
 		"the signing CA cert must also be provided":     func(c *swarm.CAConfig) { c.SigningCAKey = string(key) },
 		"it does not belong to the certificate":         func(c *swarm.CAConfig) { c.SigningCACert, c.SigningCAKey = string(ca.CertPEM()), string(key) },
 		"no PEM block of type CERTIFICATE":              func(c *swarm.CAConfig) { c.SigningCACert, c.SigningCAKey = "x", string(key) },
-		"an external CA is not possible":                func(c *swarm.CAConfig) { c.ExternalCAs = []*swarm.ExternalCA{{URL: "https://x"}} },
-		"minimum certificate expiry time must be: 1h0m": func(c *swarm.CAConfig) { c.NodeCertExpiry = time.Minute },
+		"minimum certificate expiry time is: 1h0m": func(c *swarm.CAConfig) { c.NodeCertExpiry = time.Minute },
 	} {
 		status, body := m.tryUpdate("", func(s *swarm.Spec) { change(&s.CAConfig) })
 		if status != 400 || !strings.Contains(body, want) || bytes.Contains([]byte(body), key) {

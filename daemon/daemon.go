@@ -55,6 +55,7 @@ type Daemon struct {
 	docker  *client.Client
 	through *passthrough.Handler
 	log     *slog.Logger
+	facts   engineFacts
 	outside http.Handler // while the node is in no cluster
 	// life ends when the daemon is to stop; nodes run within it.
 	life context.Context
@@ -96,7 +97,8 @@ func Run(ctx context.Context, cfg Config) error {
 		cfg: cfg, files: files{dir: cfg.DataDir}, docker: docker, through: through,
 		log: cfg.Log.With("component", "daemon"), life: ctx, failed: make(chan error, 1),
 	}
-	d.outside = d.outsideHandler(ctx)
+	d.askEngine(ctx)
+	d.outside = d.outsideHandler()
 	d.show(d.outside)
 	return d.run(ctx)
 }

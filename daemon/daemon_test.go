@@ -182,7 +182,7 @@ func TestOutsideAClusterTheSwarmHalfSaysSoAndTheRestGoesToDockerd(t *testing.T) 
 		{"GET", "/nodes", "This node is not a swarm manager", 503},
 		{"POST", "/swarm/leave", "This node is not part of a swarm", 503},
 		{"POST", "/swarm/init", "the Docker Engine at unix://", 503},
-		{"POST", "/swarm/unlock", "swarm is not locked", 409},
+		{"POST", "/swarm/unlock", "This node is not a swarm manager", 503},
 		{"GET", "/containers/json", "Cannot connect to the Docker daemon at unix://", 503},
 	} {
 		status, body := get(c.method, c.path)

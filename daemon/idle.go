@@ -25,7 +25,7 @@ func (d *Daemon) rest(i *idle) {
 	d.idle = i
 	state := func() swarm.LocalNodeState { return i.state }
 	r := d.router(state, true)
-	api.Inactive(r, d, state, nil, d.engineVersion(d.life))
+	api.Inactive(r, d, state, nil, d.engine)
 	d.addInfo(r, func() swarm.Info {
 		return swarm.Info{NodeID: i.m.NodeID, NodeAddr: i.m.DataPathAddr, LocalNodeState: i.state}
 	})
@@ -36,7 +36,10 @@ func (d *Daemon) rest(i *idle) {
 func (d *Daemon) Unlock(ctx context.Context, r swarm.UnlockRequest) error {
 	d.change.Lock()
 	defer d.change.Unlock()
-	if d.idle == nil || d.idle.state != swarm.LocalNodeStateLocked {
+	switch {
+	case d.node == nil && d.idle == nil:
+		return api.ErrNoManager
+	case d.idle == nil || d.idle.state != swarm.LocalNodeStateLocked:
 		return errNotLocked
 	}
 	key, err := identity.ParseUnlockKey(r.UnlockKey)

@@ -57,9 +57,13 @@ func (d *Daemon) join(ctx context.Context, r swarm.JoinRequest) (n *node, manage
 	if d.node != nil || d.idle != nil {
 		return nil, false, errMember
 	}
+	if len(r.RemoteAddrs) == 0 {
+		return nil, false, errdefs.ErrInvalidArgument.WithMessage("at least 1 RemoteAddr is required to join")
+	}
 	token, err := identity.ParseToken(r.JoinToken)
 	if err != nil {
-		return nil, false, err // 500, as Swarm has it
+		d.log.Warn("a join token is not one", "error", err)
+		return nil, false, identity.ErrToken // 500, and these words, as Swarm has it
 	}
 	if err := d.checkEngine(ctx); err != nil {
 		return nil, false, err

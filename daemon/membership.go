@@ -24,6 +24,22 @@ var (
 	errNotLocked = errdefs.ErrConflict.WithMessage("swarm is not locked")
 )
 
+// Swarm's words for addresses that are none.
+// Source: moby, daemon/cluster/listen_addr.go.
+var (
+	errListenAddr    = errors.New("listen address must be an IP address or network interface (with optional port number)")
+	errAdvertiseAddr = errors.New("advertise address must be a non-zero IP address or network interface (with optional port number)")
+	errDataPathAddr  = errors.New("data path address must be a non-zero IP address or network interface (without a port number)")
+)
+
+// badAddress is Swarm's text where the address is none, else what is the matter.
+func badAddress(text, err error) error {
+	if errors.Is(err, errAddress) {
+		return text
+	}
+	return err
+}
+
 // engineTimeout bounds a question to the local dockerd.
 const engineTimeout = 10 * time.Second
 
@@ -46,7 +62,7 @@ func (d *Daemon) Init(ctx context.Context, r swarm.InitRequest) (string, error) 
 	}
 	founding := &manager.Founding{Request: r, Addr: m.AdvertiseAddr}
 	if err := founding.Validate(); err != nil {
-		return "", errdefs.ErrInvalidArgument.WithMessage(err.Error())
+		return "", err // 500, as Swarm has it
 	}
 	c, certPEM, keyPEM, err := foundingCredentials(d.files, m, r.Spec.CAConfig)
 	if err != nil {
@@ -70,6 +86,7 @@ func (d *Daemon) Init(ctx context.Context, r swarm.InitRequest) (string, error) 
 		return "", errors.Join(err, d.files.remove())
 	}
 	d.enter(n)
+	n.waitReady(ctx)
 	d.log.Info("a new cluster", "cluster", m.ClusterID, "node", m.NodeID, "address", m.AdvertiseAddr)
 	return m.NodeID, nil
 }
@@ -93,19 +110,22 @@ func (d *Daemon) newMembership(r swarm.InitRequest) (*membership, error) {
 	m := &membership{NodeID: identity.NewID(), ClusterID: identity.NewID(), Manager: true, DataPathPort: r.DataPathPort}
 	listen, err := address(orElse(r.ListenAddr, d.cfg.ListenAddr), defaultPort)
 	if err != nil {
-		return nil, fmt.Errorf("listen address: %w", err)
+		return nil, badAddress(errListenAddr, err)
 	}
 	m.ListenAddr = listen.String()
 	advertise, err := d.advertise(r.AdvertiseAddr, listen)
+	if err == nil && advertise.Addr().IsUnspecified() {
+		err = errAddress
+	}
 	if err != nil {
-		return nil, fmt.Errorf("advertise address: %w", err)
+		return nil, badAddress(errAdvertiseAddr, err)
 	}
 	m.AdvertiseAddr = advertise.String()
 	m.DataPathAddr = advertise.Addr().String()
 	if r.DataPathAddr != "" {
 		path, err := address(r.DataPathAddr, 0)
-		if err != nil {
-			return nil, fmt.Errorf("data path address: %w", err)
+		if err != nil || path.Addr().IsUnspecified() {
+			return nil, errDataPathAddr
 		}
 		m.DataPathAddr = path.Addr().String()
 	}

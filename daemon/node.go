@@ -16,12 +16,17 @@ import (
 
 	"orch/internal/bus"
 	"orch/internal/identity"
+	"orch/internal/store"
 	"orch/manager"
 	"orch/worker"
 	"orch/worker/attach"
 	"orch/worker/engine/docker"
 	"orch/worker/network"
 )
+
+// readyTimeout bounds how long a new cluster's first node is waited for: a
+// client that lists the nodes next finds it ready, as with Swarm.
+const readyTimeout = 5 * time.Second
 
 // endTimeout bounds how long a leaving node waits for its tasks to stop.
 const endTimeout = 60 * time.Second
@@ -79,7 +84,7 @@ func (n *node) startRoles(ctx, life context.Context, how managing) error {
 	if err := n.startWorker(ctx); err != nil {
 		return fmt.Errorf("start the worker: %w", err)
 	}
-	n.d.swap(n, n.d.workerHandler(ctx, n))
+	n.d.swap(n, n.d.workerHandler(n))
 	if !n.m.Load().Manager {
 		return nil
 	}
@@ -133,7 +138,7 @@ func (n *node) prepareAgent(ctx context.Context, managers worker.Managers) (err 
 func (n *node) alarm(ctx context.Context, err error) {
 	n.broken.Store(&err)
 	n.d.log.Error("this manager does not go on", "error", err)
-	n.d.swap(n, n.d.brokenHandler(ctx, n, err))
+	n.d.swap(n, n.d.brokenHandler(n, err))
 }
 
 // hear keeps the last word of the managers for keepRole.
@@ -247,6 +252,30 @@ func (n *node) close() {
 	}
 	if n.part != nil {
 		n.part.stop()
+	}
+}
+
+// waitReady waits until the managers have heard of the node's worker.
+func (n *node) waitReady(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	m := n.manager.Load()
+	if m == nil {
+		return
+	}
+	watch, view := m.Store().Watch(store.KindNode)
+	defer watch.Close()
+	for {
+		if me := view.Node(n.m.Load().NodeID); me != nil && me.Status.State == swarm.NodeStateReady {
+			return
+		}
+		select {
+		case <-watch.C():
+			watch.Take()
+			view = m.Store().View()
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 // node's place in orch's cluster where dockerd tells of its own.
 func (d *Daemon) ping(state func() swarm.LocalNodeState, manager bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		d.through.ServeHTTP(&pong{ResponseWriter: w, state: state(), manager: manager}, r)
+		d.through.ServeHTTP(&pong{ResponseWriter: w, state: state(), manager: manager, heard: d.heard}, r)
 	}
 }
 
@@ -22,11 +22,13 @@ type pong struct {
 	http.ResponseWriter
 	state   swarm.LocalNodeState
 	manager bool
+	heard   func(server string)
 }
 
 // WriteHeader implements http.ResponseWriter.
 func (p *pong) WriteHeader(status int) {
 	h := p.Header()
+	p.heard(h.Get("Server"))
 	if v := h.Get("Api-Version"); v != "" && versions.GreaterThan(v, api.NewestVersion) {
 		h.Set("Api-Version", api.NewestVersion)
 	}

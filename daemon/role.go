@@ -102,7 +102,7 @@ func (n *node) runManager(ctx context.Context, p *part, how managing) error {
 			return err
 		}
 	}
-	api, handler := n.d.managerHandler(ctx, n, m)
+	api, handler := n.d.managerHandler(n, m)
 	n.d.swap(n, handler)
 	n.broken.Store(nil)
 	n.manager.Store(m)
@@ -197,7 +197,7 @@ func (n *node) demote(ctx context.Context) error {
 	if err := n.remember(func(m *membership) { m.Manager, m.Server = false, "" }); err != nil {
 		return err
 	}
-	n.d.swap(n, n.d.workerHandler(ctx, n))
+	n.d.swap(n, n.d.workerHandler(n))
 	n.d.log.Info("this node is a worker now")
 	if err := n.d.files.removeManager(n.c, n.d.stateDir()); err != nil {
 		return err

@@ -1,9 +1,7 @@
 package daemon
 
 import (
-	"context"
 	"net/http"
-	"time"
 
 	"github.com/docker/docker/api/types/swarm"
 	"github.com/gorilla/mux"
@@ -12,20 +10,17 @@ import (
 	"orch/manager/api"
 )
 
-// pingTimeout bounds the question for dockerd's API version.
-const pingTimeout = 2 * time.Second
-
 // outsideHandler answers while the node is in no cluster.
-func (d *Daemon) outsideHandler(ctx context.Context) http.Handler {
+func (d *Daemon) outsideHandler() http.Handler {
 	state := func() swarm.LocalNodeState { return swarm.LocalNodeStateInactive }
 	r := d.router(state, false)
-	api.Inactive(r, d, state, nil, d.engineVersion(ctx))
+	api.Inactive(r, d, state, nil, d.engine)
 	return r
 }
 
 // workerHandler answers on a worker: the cluster is the managers' business. On a manager
 // it answers while there is no majority of them to have the state from.
-func (d *Daemon) workerHandler(ctx context.Context, n *node) http.Handler {
+func (d *Daemon) workerHandler(n *node) http.Handler {
 	state := func() swarm.LocalNodeState {
 		if n.m.Load().Manager {
 			return swarm.LocalNodeStatePending
@@ -33,9 +28,8 @@ func (d *Daemon) workerHandler(ctx context.Context, n *node) http.Handler {
 		return swarm.LocalNodeStateActive
 	}
 	r := d.router(state, false)
-	version := d.engineVersion(ctx)
-	api.Inactive(r, d, state, nil, version)
-	(&attachments{keeper: n.keeper, through: d.through, newest: version}).register(r)
+	api.Inactive(r, d, state, nil, d.engine)
+	(&attachments{keeper: n.keeper, through: d.through, newest: d.engine().APIVersion}).register(r)
 	d.addInfo(r, func() swarm.Info {
 		m := n.m.Load()
 		s := swarm.Info{NodeID: m.NodeID, NodeAddr: m.DataPathAddr, LocalNodeState: state()}
@@ -51,10 +45,10 @@ func (d *Daemon) workerHandler(ctx context.Context, n *node) http.Handler {
 }
 
 // brokenHandler answers on a manager whose state is damaged: what is wrong, and nothing else of the cluster.
-func (d *Daemon) brokenHandler(ctx context.Context, n *node, why error) http.Handler {
+func (d *Daemon) brokenHandler(n *node, why error) http.Handler {
 	state := func() swarm.LocalNodeState { return swarm.LocalNodeStateError }
 	r := d.router(state, true)
-	api.Inactive(r, d, state, why, d.engineVersion(ctx))
+	api.Inactive(r, d, state, why, d.engine)
 	d.addInfo(r, func() swarm.Info {
 		m := n.m.Load()
 		return swarm.Info{NodeID: m.NodeID, NodeAddr: m.DataPathAddr, LocalNodeState: swarm.LocalNodeStateError, Error: why.Error()}
@@ -72,17 +66,16 @@ func (d *Daemon) addInfo(r *mux.Router, place func() swarm.Info) {
 }
 
 // managerHandler is the API of a manager, and the handler that serves it.
-func (d *Daemon) managerHandler(ctx context.Context, n *node, m *manager.Manager) (*api.API, http.Handler) {
-	version := d.engineVersion(ctx)
+func (d *Daemon) managerHandler(n *node, m *manager.Manager) (*api.API, http.Handler) {
 	a := api.New(api.Config{
 		Store: m.Store(), Membership: d, Through: d.through, Logs: m.Bus().Manager().Logs, Ask: m.Bus().Manager().Ask, Peer: m.Peers().Of,
-		SealSecret: m.SealSecret, SealAuth: m.SealAuth, SealUnlock: m.SealUnlock, OpenUnlock: m.OpenUnlock, RotateCA: m.RotateCA,
-		NodeID: n.m.Load().NodeID, APIVersion: version, Log: d.cfg.Log.With("component", "api"),
+		SealSecret: m.SealSecret, OpenSecret: m.OpenSecret, SealAuth: m.SealAuth, SealUnlock: m.SealUnlock, OpenUnlock: m.OpenUnlock, RotateCA: m.RotateCA,
+		NodeID: n.m.Load().NodeID, Engine: d.engine, Log: d.cfg.Log.With("component", "api"),
 	})
 	r := d.router(func() swarm.LocalNodeState { return swarm.LocalNodeStateActive }, true)
 	d.elsewhereOf(n, m).register(r)
 	a.Register(r)
-	(&attachments{keeper: n.keeper, through: d.through, newest: version}).register(r)
+	(&attachments{keeper: n.keeper, through: d.through, newest: d.engine().APIVersion}).register(r)
 	return a, r
 }
 
@@ -106,22 +99,10 @@ func (d *Daemon) router(state func() swarm.LocalNodeState, manager bool) *mux.Ro
 // merged serves an answer of dockerd's that orch has a part in.
 func (d *Daemon) merged(do func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		d.engine().Head(w.Header())
 		if err := do(w, r); err != nil {
 			d.log.Error("an answer of the Docker Engine is not understood", "path", r.URL.Path, "error", err)
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 		}
 	}
-}
-
-// engineVersion is the newest API version of the local dockerd, "" if it does not say.
-func (d *Daemon) engineVersion(ctx context.Context) string {
-	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
-	defer cancel()
-	d.docker.NegotiateAPIVersion(ctx) // here, because the client's first calls must not do so at the same time
-	p, err := d.docker.Ping(ctx)
-	if err != nil {
-		d.log.Warn("the Docker Engine does not answer", "host", d.cfg.DockerHost, "error", err)
-		return ""
-	}
-	return p.APIVersion
 }

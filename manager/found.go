@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"orch/internal/identity"
 	"orch/internal/snapshot"
 	"orch/internal/store"
+	"orch/manager/allocator"
 )
 
 // Founding is what a new cluster starts with.
@@ -42,6 +44,7 @@ const (
 	heartbeatTick     = 1
 	defaultSubnetSize = uint32(24)
 	defaultDataPort   = uint32(4789)
+	defaultPool       = "10.0.0.0/8"
 	// defaultHeartbeat is what Swarm shows. Workers of orch beat five times as
 	// often (see beat), so that a lost one is noticed in seconds.
 	defaultHeartbeat = 5 * time.Second
@@ -63,7 +66,13 @@ func found(tx *store.Tx, cfg Config) error {
 	c.Histories = []string{identity.NewID()}
 	c.Spec = clusterSpec(f.Request)
 	c.TLSInfo = TLSInfo(f.CA)
-	c.DataPathPort, c.SubnetSize, c.DefaultAddrPool = f.Request.DataPathPort, f.Request.SubnetSize, f.Request.DefaultAddrPool
+	c.DataPathPort, c.SubnetSize = f.Request.DataPathPort, f.Request.SubnetSize
+	switch {
+	case len(f.Request.DefaultAddrPool) > 0:
+		c.DefaultAddrPool = f.Request.DefaultAddrPool
+	case c.SubnetSize == 0: // Swarm shows its own pool to who says nothing at all
+		c.DefaultAddrPool = []string{defaultPool}
+	}
 	if c.DataPathPort == 0 {
 		c.DataPathPort = defaultDataPort
 	}
@@ -78,6 +87,9 @@ func found(tx *store.Tx, cfg Config) error {
 	tx.Put(c)
 	tx.Put(firstNode(cfg))
 	tx.Put(ingress())
+	for _, name := range []string{"bridge", "host"} {
+		tx.Put(allocator.Predefined(identity.NewID(), name))
+	}
 	return nil
 }
 
@@ -165,7 +177,7 @@ func ingress() *store.Network {
 // beat is how often workers send a heartbeat: a fifth of what the cluster's spec
 // says, which makes Swarm's default of 5 s one second.
 func beat(c *store.Cluster) time.Duration {
-	return max(c.Spec.Dispatcher.HeartbeatPeriod/5, 200*time.Millisecond)
+	return max(cmp.Or(c.Spec.Dispatcher.HeartbeatPeriod, defaultHeartbeat)/5, 200*time.Millisecond)
 }
 
 // Validate refuses what a cluster cannot start with.
@@ -173,19 +185,41 @@ func (f *Founding) Validate() error {
 	if f.Request.ForceNewCluster {
 		return errors.New("this node has no cluster whose managers were lost: there is nothing to force")
 	}
-	if s := f.Request.SubnetSize; s != 0 && (s < 8 || s > 29) {
-		return fmt.Errorf("invalid subnet size %d: must be between 8 and 29", s)
-	}
-	for _, pool := range f.Request.DefaultAddrPool {
-		if _, _, err := net.ParseCIDR(pool); err != nil {
-			return fmt.Errorf("invalid default address pool: %w", err)
-		}
+	if err := checkPools(f.Request.DefaultAddrPool, f.Request.SubnetSize); err != nil {
+		return err
 	}
 	if p := f.Request.DataPathPort; p != 0 && (p < 1024 || p > 49151) {
-		return fmt.Errorf("invalid data path port %d: must be between 1024 and 49151", p)
+		return fmt.Errorf("Datapath port number is not in valid range (1024-49151) : %d", p) //nolint:staticcheck // Swarm's words
+	}
+	switch f.Request.Availability {
+	case "", swarm.NodeAvailabilityActive, swarm.NodeAvailabilityPause, swarm.NodeAvailabilityDrain:
+	default:
+		return fmt.Errorf("invalid Availability: %q", f.Request.Availability)
 	}
 	if e := f.Request.Spec.CAConfig.NodeCertExpiry; e != 0 && e < identity.MinValidity {
 		return fmt.Errorf("minimum certificate expiry time must be: %s", strings.TrimSuffix(identity.MinValidity.String(), "0m0s"))
+	}
+	return nil
+}
+
+// checkPools refuses address pools that no network of the wanted size fits into.
+func checkPools(pools []string, size uint32) error {
+	size = cmp.Or(size, defaultSubnetSize)
+	var seen []*net.IPNet
+	for _, pool := range pools {
+		_, n, err := net.ParseCIDR(pool)
+		if err != nil {
+			return fmt.Errorf("invalid base pool %s: %w", pool, err)
+		}
+		if ones, _ := n.Mask.Size(); size < uint32(ones) || size > 29 {
+			return fmt.Errorf("invalid subnet size %d for pool %s: a network needs from /%d to /29", size, pool, ones)
+		}
+		for _, other := range seen {
+			if other.Contains(n.IP) || n.Contains(other.IP) {
+				return fmt.Errorf("address pools %s and %s overlap", other, n)
+			}
+		}
+		seen = append(seen, n)
 	}
 	return nil
 }

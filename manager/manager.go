@@ -216,15 +216,13 @@ func (m *Manager) lead(ctx context.Context, leadership *jslog.Leadership) error 
 func (m *Manager) dispatcherConfig(epoch uint64, loop *leader, workers *bus.ManagerConn) dispatcher.Config {
 	return dispatcher.Config{
 		Cluster: m.cfg.ClusterID, Epoch: epoch, Store: m.store, Log: m.log,
-		Heartbeat: beat(m.store.View().Cluster()),
-		Standing:  standing,
-		Do:        loop.Do,
-		Push:      workers.Push,
-		Observe:   func(tx *store.Tx, node string, s bus.TaskStatus) { orchestrator.Observe(tx, node, s) },
-		OpenSecret: func(s *store.Secret) ([]byte, error) {
-			return identity.Open(m.cfg.Seal, s.Sealed, secretUse(s.ID))
-		},
-		OpenKey: m.openKey,
+		Heartbeat:  beat(m.store.View().Cluster()),
+		Standing:   standing,
+		Do:         loop.Do,
+		Push:       workers.Push,
+		Observe:    func(tx *store.Tx, node string, s bus.TaskStatus) { orchestrator.Observe(tx, node, s) },
+		OpenSecret: m.OpenSecret,
+		OpenKey:    m.openKey,
 		OpenAuth: func(t *store.Task) (string, error) {
 			auth, err := identity.Open(m.cfg.Seal, t.PullAuth, authUse(t.ServiceID))
 			return string(auth), err
@@ -236,6 +234,11 @@ func (m *Manager) dispatcherConfig(epoch uint64, loop *leader, workers *bus.Mana
 func secretUse(id string) string    { return "secret." + id }
 func authUse(service string) string { return "pullauth." + service }
 func caUse(cluster string) string   { return "cluster." + cluster }
+
+// OpenSecret opens what SealSecret has sealed.
+func (m *Manager) OpenSecret(s *store.Secret) ([]byte, error) {
+	return identity.Open(m.cfg.Seal, s.Sealed, secretUse(s.ID))
+}
 
 // SealSecret seals a secret's data for its object.
 func (m *Manager) SealSecret(id string, data []byte) []byte {

@@ -42,6 +42,18 @@ func Managed(n *store.Network) bool {
 	return n.Spec.Labels[predefinedLabel] == "" && (driver == "" || driver == "overlay")
 }
 
+// Predefined is the object by which services refer to a network that every
+// engine has.
+func Predefined(id, name string) *store.Network {
+	n := &store.Network{}
+	n.ID = id
+	n.Spec.Name, n.Spec.Scope = name, "swarm"
+	n.Spec.Labels = map[string]string{predefinedLabel: "true"}
+	n.Spec.DriverConfiguration = &swarm.Driver{Name: name}
+	n.DriverState = swarm.Driver{Name: name}
+	return n
+}
+
 func allocated(n *store.Network) bool { return n.DriverState.Name != "" }
 
 // networks allocates those that are new: ingress first, so that it has the first

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"reflect"
+	"slices"
 
 	"github.com/docker/docker/api/types/swarm"
 
@@ -32,7 +33,12 @@ func (a *allocation) service(s *store.Service) error {
 	return nil
 }
 
+// endpoint is empty for a service that has neither ports nor virtual IPs, as in Swarm.
 func (a *allocation) endpoint(s *store.Service) (e swarm.Endpoint, err error) {
+	if (s.Spec.EndpointSpec == nil || len(s.Spec.EndpointSpec.Ports) == 0) &&
+		(len(s.Spec.TaskTemplate.Networks) == 0 || s.Spec.EndpointSpec != nil && s.Spec.EndpointSpec.Mode == swarm.ResolutionModeDNSRR) {
+		return e, nil
+	}
 	if s.Spec.EndpointSpec != nil {
 		e.Spec = *s.Spec.EndpointSpec
 	}
@@ -98,7 +104,7 @@ func (a *allocation) ports(s *store.Service) ([]swarm.PortConfig, error) {
 	}
 	taken := a.takenPorts(s)
 	ports := make([]swarm.PortConfig, len(s.Spec.EndpointSpec.Ports))
-	for i, p := range s.Spec.EndpointSpec.Ports {
+	for i, p := range inOrder(s) {
 		if ingressPort(p) && p.PublishedPort == 0 {
 			if p.PublishedPort = heldPort(s, p); p.PublishedPort == 0 {
 				p.PublishedPort = freePort(taken, p)
@@ -119,6 +125,7 @@ func keepsPorts(s *store.Service) bool {
 	if len(want) != len(have) {
 		return false
 	}
+	want = inOrder(s)
 	for i, p := range have {
 		if want[i].PublishedPort == 0 {
 			if ingressPort(p) && p.PublishedPort == 0 {
@@ -131,6 +138,23 @@ func keepsPorts(s *store.Service) bool {
 		}
 	}
 	return true
+}
+
+// inOrder are the spec's ports as the endpoint lists them: a new service's as they
+// are, after an update those without a number last.
+func inOrder(s *store.Service) []swarm.PortConfig {
+	ports := slices.Clone(s.Spec.EndpointSpec.Ports)
+	if len(s.Endpoint.Ports) == 0 {
+		return ports
+	}
+	automatic := func(p swarm.PortConfig) int {
+		if ingressPort(p) && p.PublishedPort == 0 {
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(ports, func(x, y swarm.PortConfig) int { return automatic(x) - automatic(y) })
+	return ports
 }
 
 // heldPort is the number that the service was given for the same port before.

@@ -22,9 +22,6 @@ import (
 	"orch/internal/store"
 )
 
-// NewestVersion is the newest version of Docker's API that this package speaks.
-const NewestVersion = "1.51"
-
 // Config is what the API needs.
 type Config struct {
 	Store      *store.Store
@@ -38,6 +35,8 @@ type Config struct {
 	// SealSecret and SealAuth seal what must not be stored in the clear, for the
 	// secret and the service of that ID.
 	SealSecret func(id string, data []byte) []byte
+	// OpenSecret opens a secret's data, for comparing; it never leaves a manager.
+	OpenSecret func(*store.Secret) ([]byte, error)
 	SealAuth   func(service, auth string) []byte
 	// SealUnlock and OpenUnlock are for the cluster's unlock key, as users keep it.
 	SealUnlock func(key string) []byte
@@ -48,10 +47,10 @@ type Config struct {
 	// Peer is what this manager knows of another, or of itself.
 	Peer   func(node string) bus.Standing
 	NodeID string
-	// APIVersion is the newest version that clients may ask for, the local
-	// dockerd's; empty is NewestVersion.
-	APIVersion string
-	Log        *slog.Logger
+	// Engine is what the local dockerd says of itself; nil is the newest that this
+	// package speaks.
+	Engine func() Engine
+	Log    *slog.Logger
 }
 
 // Membership is what a node can do about being part of a cluster. The daemon
@@ -78,7 +77,7 @@ func New(cfg Config) *API {
 
 // Register adds the routes, each with and without a version before it.
 func (a *API) Register(r *mux.Router) {
-	register(r, a.APIVersion, a.membershipRoutes(), a.swarmRoutes(), a.nodeRoutes(), a.serviceRoutes(), a.taskRoutes(),
+	register(r, a.Engine, a.membershipRoutes(), a.swarmRoutes(), a.nodeRoutes(), a.serviceRoutes(), a.taskRoutes(),
 		a.secretRoutes(), a.configRoutes(), a.networkRoutes(), a.netRoutes(), a.systemRoutes())
 }
 

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -37,7 +38,8 @@ func newRig(t testing.TB) *rig {
 	a := New(Config{
 		Store: s, NodeID: "n1", Log: slog.New(slog.DiscardHandler),
 		Peer:       func(node string) bus.Standing { return bus.Standing{Reachable: true, Leader: node == "n1"} },
-		SealSecret: func(string, []byte) []byte { return []byte("sealed") },
+		SealSecret: func(_ string, data []byte) []byte { return append([]byte("sealed "), data...) },
+		OpenSecret: func(s *store.Secret) ([]byte, error) { return bytes.TrimPrefix(s.Sealed, []byte("sealed ")), nil },
 		SealAuth:   func(_, auth string) []byte { return []byte("sealed " + auth) },
 		SealUnlock: func(key string) []byte { return []byte("sealed " + key) },
 		OpenUnlock: func(sealed []byte) (string, error) { return strings.TrimPrefix(string(sealed), "sealed "), nil },
@@ -96,7 +98,7 @@ func TestRefusals(t *testing.T) {
 		{"GET", "/services?filters={\"bad\":{\"x\":true}}", "", 400, "invalid filter 'bad'"},
 		{"GET", "/tasks?filters={\"service\":[\"nope\"]}", "", 404, "service nope not found"},
 		{"POST", "/services/create", `{`, 400, "invalid JSON: unexpected EOF"},
-		{"POST", "/services/create", `{}`, 400, "rpc error: code = InvalidArgument desc = TaskSpec: missing runtime"},
+		{"POST", "/services/create", `{}`, 400, "mismatched Runtime and *Spec fields"},
 		{"POST", "/services/create", web, 400, "rpc error: code = InvalidArgument desc = port '8080' is already in use by service 'web' (" + id + ") as an ingress port"},
 		{"POST", "/services/create", `{"Name":"web","TaskTemplate":{"ContainerSpec":{"Image":"a"}}}`, 409, "rpc error: code = AlreadyExists desc = name conflicts with an existing object: service web already exists"},
 		{"POST", "/services/create", `{"Name":"a.b","TaskTemplate":{"ContainerSpec":{"Image":"a"}}}`, 400, "rpc error: code = InvalidArgument desc = name must be valid as a DNS name component"},

@@ -2,7 +2,6 @@ package api
 
 import (
 	"net/http"
-	"reflect"
 	"slices"
 
 	"github.com/containerd/errdefs"
@@ -55,6 +54,7 @@ func (a *API) createConfig(w http.ResponseWriter, r *http.Request) error {
 	if len(spec.Data) == 0 || len(spec.Data) >= maxConfigData {
 		return badSpec("config data must be larger than 0 and less than %d bytes", maxConfigData)
 	}
+	spec.Labels = orEmpty(spec.Labels)
 	c := store.Config{Config: swarm.Config{ID: identity.NewID(), Spec: spec}}
 	err := a.Store.Update(r.Context(), func(tx *store.Tx) error {
 		if len(tx.Configs(store.Name(spec.Name))) > 0 {
@@ -73,7 +73,7 @@ func (a *API) createConfig(w http.ResponseWriter, r *http.Request) error {
 func (a *API) updateConfig(w http.ResponseWriter, r *http.Request) error {
 	index, err := version(r, "config")
 	if err != nil {
-		return err
+		return invalid("invalid config version")
 	}
 	var spec swarm.ConfigSpec
 	if err := decode(r, &spec); err != nil {
@@ -84,13 +84,13 @@ func (a *API) updateConfig(w http.ResponseWriter, r *http.Request) error {
 		switch {
 		case err != nil:
 			return err
-		case spec.Name != c.Spec.Name, len(spec.Data) > 0 && !slices.Equal(spec.Data, c.Spec.Data), !reflect.DeepEqual(spec.Templating, c.Spec.Templating):
+		case spec.Name != c.Spec.Name, len(spec.Data) > 0 && !slices.Equal(spec.Data, c.Spec.Data):
 			return errOnlyLabels
 		case c.Version.Index != index:
 			return errOutOfSequence
 		}
 		next := *c
-		next.Spec.Labels = spec.Labels
+		next.Spec.Labels = orEmpty(spec.Labels)
 		tx.Put(&next)
 		return nil
 	}))

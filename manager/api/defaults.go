@@ -5,12 +5,14 @@ import (
 	"time"
 
 	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/mount"
 	"github.com/docker/docker/api/types/swarm"
 )
 
 // normalise fills in what dockerd's conversion to and from Swarm's own types
 // fills in: nothing else of a spec changes between being sent and being read.
 func normalise(spec *swarm.ServiceSpec) {
+	spec.Labels = orEmpty(spec.Labels)
 	t := &spec.TaskTemplate
 	if c := t.ContainerSpec; c != nil {
 		if t.Runtime == "" {
@@ -18,6 +20,11 @@ func normalise(spec *swarm.ServiceSpec) {
 		}
 		if c.Isolation == "" {
 			c.Isolation = container.IsolationDefault
+		}
+		for i := range c.Mounts {
+			if b := c.Mounts[i].BindOptions; b != nil && b.Propagation == "" {
+				b.Propagation = mount.PropagationRPrivate
+			}
 		}
 	}
 	if p := t.RestartPolicy; p != nil && p.Condition == "" {
@@ -114,10 +121,8 @@ func withDefaults(spec swarm.ServiceSpec) swarm.ServiceSpec {
 	if t.Placement == nil {
 		t.Placement = &swarm.Placement{}
 	}
-	if !isJob(spec.Mode) {
-		spec.UpdateConfig = updateWithDefaults(spec.UpdateConfig)
-		spec.RollbackConfig = updateWithDefaults(spec.RollbackConfig)
-	}
+	spec.UpdateConfig = updateWithDefaults(spec.UpdateConfig)
+	spec.RollbackConfig = updateWithDefaults(spec.RollbackConfig)
 	if spec.EndpointSpec == nil {
 		spec.EndpointSpec = &swarm.EndpointSpec{Mode: swarm.ResolutionModeVIP}
 	}
@@ -125,17 +130,10 @@ func withDefaults(spec swarm.ServiceSpec) swarm.ServiceSpec {
 }
 
 func resourcesWithDefaults(r *swarm.ResourceRequirements) *swarm.ResourceRequirements {
-	var c swarm.ResourceRequirements
-	if r != nil {
-		c = *r
+	if r == nil {
+		return &swarm.ResourceRequirements{Limits: &swarm.Limit{}, Reservations: &swarm.Resources{}}
 	}
-	if c.Limits == nil {
-		c.Limits = &swarm.Limit{}
-	}
-	if c.Reservations == nil {
-		c.Reservations = &swarm.Resources{}
-	}
-	return &c
+	return r
 }
 
 func restartWithDefaults(p *swarm.RestartPolicy) *swarm.RestartPolicy {

@@ -3,7 +3,6 @@ package api
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"sync"
@@ -28,21 +27,21 @@ type encodedKey struct {
 
 type encodedObject struct {
 	index uint64
-	body  []byte
+	// version is the API's that body is written for: the engine may be upgraded.
+	version string
+	body    []byte
 }
 
-func (e *encoded) of(kind store.Kind, id string, index uint64, v any) ([]byte, error) {
+func (e *encoded) of(engine Engine, kind store.Kind, id string, index uint64, v any) ([]byte, error) {
 	key := encodedKey{kind: kind, id: id}
 	e.mu.RLock()
 	have, ok := e.objects[key]
 	e.mu.RUnlock()
-	if ok && have.index == index {
+	if ok && have.index == index && have.version == engine.APIVersion {
 		return have.body, nil
 	}
-	body := new(bytes.Buffer)
-	enc := json.NewEncoder(body)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
+	body, err := marshal(engine, v)
+	if err != nil {
 		return nil, fmt.Errorf("encode %s %s: %w", kind, id, err)
 	}
 	e.mu.Lock()
@@ -50,8 +49,8 @@ func (e *encoded) of(kind store.Kind, id string, index uint64, v any) ([]byte, e
 	if e.objects == nil {
 		e.objects = map[encodedKey]encodedObject{}
 	}
-	e.objects[key] = encodedObject{index: index, body: body.Bytes()}
-	return body.Bytes(), nil
+	e.objects[key] = encodedObject{index: index, version: engine.APIVersion, body: body}
+	return body, nil
 }
 
 // forget drops a removed object. A request that still reads an older view may

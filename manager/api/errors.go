@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/versions"
 
 	"orch/internal/store"
 )
@@ -16,16 +17,32 @@ import (
 type refusal struct {
 	kind error
 	text string
+	// until is the API version before which the engine puts it otherwise: in the
+	// words of older, and as older's kind if it has one.
+	until string
+	older *refusal
 }
 
 func (r *refusal) Error() string { return r.text }
 func (r *refusal) Unwrap() error { return r.kind }
 
-func refuse(kind error, format string, args ...any) error {
+// before gives what an engine says that is older than an API version.
+func (r *refusal) before(version, format string, args ...any) *refusal {
+	r.until, r.older = version, &refusal{kind: r.kind, text: fmt.Sprintf(format, args...)}
+	return r
+}
+
+// once makes what an older engine says one of another kind.
+func (r *refusal) once(kind error) *refusal {
+	r.older.kind = kind
+	return r
+}
+
+func refuse(kind error, format string, args ...any) *refusal {
 	return &refusal{kind: kind, text: fmt.Sprintf(format, args...)}
 }
 
-func invalid(format string, args ...any) error {
+func invalid(format string, args ...any) *refusal {
 	return refuse(errdefs.ErrInvalidArgument, format, args...)
 }
 
@@ -43,11 +60,11 @@ var codes = map[error]string{
 }
 
 // remote is a refusal as a manager of Swarm sends it to dockerd.
-func remote(kind error, format string, args ...any) error {
+func remote(kind error, format string, args ...any) *refusal {
 	return refuse(kind, "rpc error: code = %s desc = %s", codes[kind], fmt.Sprintf(format, args...))
 }
 
-func badSpec(format string, args ...any) error {
+func badSpec(format string, args ...any) *refusal {
 	return remote(errdefs.ErrInvalidArgument, format, args...)
 }
 
@@ -77,9 +94,13 @@ func statusOf(err error) int {
 }
 
 // WriteError answers with an error as Docker does.
-func WriteError(w http.ResponseWriter, err error) { writeError(w, err) }
+func WriteError(w http.ResponseWriter, err error) { writeError(w, err, known(nil), "") }
 
-func writeError(w http.ResponseWriter, err error) {
+// writeError answers a request for the given API version with an error, in the engine's words.
+func writeError(w http.ResponseWriter, err error, e Engine, asked string) {
+	if r := (*refusal)(nil); errors.As(err, &r) && r.older != nil && versions.LessThan(e.APIVersion, r.until) {
+		err = r.older
+	}
 	text := err.Error()
 	switch {
 	case errors.Is(err, store.ErrUnavailable):
@@ -88,6 +109,10 @@ func writeError(w http.ResponseWriter, err error) {
 		text = errOutOfSequence.Error()
 	case errors.Is(err, context.Canceled):
 		return // nobody reads the answer
+	}
+	if asked != "" && versions.LessThan(asked, errorsAreJSON) {
+		http.Error(w, text, statusOf(err))
+		return
 	}
 	body, _ := json.Marshal(map[string]string{"message": text}) // a map of strings always encodes
 	writeBody(w, statusOf(err), append(body, '\n'))

@@ -71,6 +71,9 @@ func eventOf(c store.Change) (m events.Message, ok bool) {
 		m.Type, meta = events.NodeEventType, o.Meta
 		attributes["name"] = o.Description.Hostname
 		if m.Action == events.ActionUpdate {
+			if c.Old.(*store.Node).Description.Hostname == "" && o.Description.Hostname == "" {
+				return m, false // it has not said yet what it is
+			}
 			nodeChange(attributes, c.Old.(*store.Node), o)
 		}
 	case *store.Service:

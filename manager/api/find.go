@@ -97,8 +97,8 @@ func labelled(args filters.Args, key string, labels map[string]string) bool {
 }
 
 // object answers with one object, in the encoding that is kept for it.
-func (a *API) object(w http.ResponseWriter, kind store.Kind, id string, index uint64, v any) error {
-	body, err := a.encoded.of(kind, id, index, v)
+func (a *API) object(w http.ResponseWriter, r *http.Request, kind store.Kind, id string, index uint64, v any) error {
+	body, err := a.encoded.of(engineOf(r), kind, id, index, v)
 	if err != nil {
 		return err
 	}

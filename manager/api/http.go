@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,18 +11,16 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/versions"
 	"github.com/gorilla/mux"
 )
 
-const (
-	oldestVersion = "1.24"
-	// maxBody bounds a request's body: above the largest config in base64, and
-	// below what one message of the state may hold.
-	maxBody = 4 << 20
-)
+// maxBody bounds a request's body: above the largest config in base64, and
+// below what one message of the state may hold.
+const maxBody = 4 << 20
 
 // route is one line of a resource's table.
 type route struct {
@@ -32,13 +31,10 @@ type route struct {
 
 type handler func(w http.ResponseWriter, r *http.Request) error
 
-func register(r *mux.Router, newest string, tables ...[]route) {
-	if newest == "" || versions.GreaterThan(newest, NewestVersion) {
-		newest = NewestVersion
-	}
+func register(r *mux.Router, engine func() Engine, tables ...[]route) {
 	for _, table := range tables {
 		for _, t := range table {
-			h := serve(newest, t.do)
+			h := serve(engine, t.do)
 			r.Path("/v{version:[0-9.]+}" + t.path).Methods(t.method).Handler(h)
 			r.Path(t.path).Methods(t.method).Handler(h)
 		}
@@ -47,45 +43,36 @@ func register(r *mux.Router, newest string, tables ...[]route) {
 
 // serve makes a handler of do: the version is one that there is, the body
 // bounded, and an error answered as Docker does.
-func serve(newest string, do handler) http.HandlerFunc {
+func serve(engine func() Engine, do handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if err := checkVersion(mux.Vars(r)["version"], newest); err != nil {
-			writeError(w, err)
+		e := known(engine)
+		e.Head(w.Header())
+		asked := mux.Vars(r)["version"]
+		if err := e.check(asked); err != nil {
+			headOfRefusal(w.Header())
+			writeError(w, err, e, asked)
 			return
 		}
-		w.Header().Set("Api-Version", newest)
 		if r.ContentLength > maxBody {
-			writeError(w, tooLarge())
+			writeError(w, tooLarge(), e, asked)
 			return
 		}
 		if r.Body != nil {
 			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		}
+		r = r.WithContext(context.WithValue(r.Context(), engineKey{}, e))
 		if err := do(w, r); err != nil {
-			writeError(w, err)
+			writeError(w, err, e, asked)
 		}
 	}
 }
 
-func checkVersion(asked, newest string) error {
-	switch {
-	case asked == "":
-		return nil
-	case versions.GreaterThan(asked, newest):
-		return invalid("client version %s is too new. Maximum supported API version is %s", asked, newest)
-	case versions.LessThan(asked, oldestVersion):
-		return invalid("client version %s is too old. Minimum supported API version is %s, please upgrade your client to a newer version", asked, oldestVersion)
-	}
-	return nil
-}
-
-// decode reads a request's body; none at all leaves out as it is.
+// decode reads a request's body, which there must be.
 func decode(r *http.Request, out any) error {
-	if r.Body == nil || r.ContentLength == 0 {
-		return nil
-	}
-	if err := checkJSON(r.Header.Get("Content-Type")); err != nil {
-		return err
+	if e := engineOf(r); !versions.LessThan(e.APIVersion, v23) { // older ones do not look at it
+		if err := checkJSON(r.Header.Get("Content-Type")); err != nil {
+			return err
+		}
 	}
 	dec := json.NewDecoder(r.Body)
 	if err := dec.Decode(out); err != nil {
@@ -94,9 +81,9 @@ func decode(r *http.Request, out any) error {
 		case errors.As(err, &large):
 			return tooLarge()
 		case errors.Is(err, io.EOF):
-			return invalid("invalid JSON: got EOF while reading request body")
+			return invalid("invalid JSON: got EOF while reading request body").before(v23, "got EOF while reading request body")
 		}
-		return invalid("invalid JSON: %v", err)
+		return invalid("invalid JSON: %v", err).before(v23, "%v", err)
 	}
 	if dec.More() {
 		return invalid("unexpected content after JSON")
@@ -121,14 +108,33 @@ func checkJSON(header string) error {
 func tooLarge() error { return invalid("the request's body is larger than %d MiB", maxBody>>20) }
 
 func encode(w http.ResponseWriter, status int, v any) error {
-	body := new(bytes.Buffer)
-	e := json.NewEncoder(body)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
+	body, err := marshal(known(nil), v)
+	if err != nil {
 		return fmt.Errorf("encode the answer: %w", err)
 	}
-	writeBody(w, status, body.Bytes())
+	writeBody(w, status, body)
 	return nil
+}
+
+// show answers with an object or a list of them, as the request's engine would show it.
+func show(w http.ResponseWriter, r *http.Request, v any) error {
+	body, err := marshal(engineOf(r), v)
+	if err != nil {
+		return fmt.Errorf("encode the answer: %w", err)
+	}
+	writeBody(w, http.StatusOK, body)
+	return nil
+}
+
+// marshal is the JSON of something as an engine shows it, with a line's end.
+func marshal(e Engine, v any) ([]byte, error) {
+	body := new(bytes.Buffer)
+	enc := json.NewEncoder(body)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return asOf(e, body.Bytes()), nil
 }
 
 func writeBody(w http.ResponseWriter, status int, body []byte) {
@@ -164,7 +170,7 @@ func strictFlag(r *http.Request, name string) (bool, error) {
 	}
 	v, err := strconv.ParseBool(raw)
 	if err != nil {
-		return false, invalid("invalid value for %s: %s", name, raw)
+		return false, invalid("invalid value for %s: %s: %v", name, raw, err)
 	}
 	return v, nil
 }
@@ -182,16 +188,26 @@ func version(r *http.Request, what string) (uint64, error) {
 // filtersOf reads a list's filters, in either of their encodings, and refuses
 // those that the list does not know.
 func filtersOf(r *http.Request, known ...string) (filters.Args, error) {
-	args, err := filters.FromJSON(r.URL.Query().Get("filters"))
+	raw := r.URL.Query().Get("filters")
+	args, err := filters.FromJSON(raw)
 	if err != nil {
-		return args, invalid("%v", err)
+		return args, invalid("%v", err).before(v23, "%v", whyNoFilters(raw, err))
 	}
 	accepted := map[string]bool{}
 	for _, k := range known {
 		accepted[k] = true
 	}
 	if err := args.Validate(accepted); err != nil {
-		return args, invalid("%v", err)
+		return args, invalid("%v", err).before(v23, "I%s", strings.TrimPrefix(err.Error(), "i"))
 	}
 	return args, nil
+}
+
+// whyNoFilters is what is wrong in the words of Go's decoder, as older engines tell it.
+func whyNoFilters(raw string, err error) error {
+	var lists map[string]map[string]bool
+	if why := json.Unmarshal([]byte(raw), &lists); why != nil {
+		return why
+	}
+	return err
 }

@@ -10,6 +10,9 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/containerd/errdefs"
+	timetypes "github.com/docker/docker/api/types/time"
+	"github.com/docker/docker/api/types/versions"
 	"golang.org/x/sync/errgroup"
 
 	"orch/internal/bus"
@@ -20,33 +23,39 @@ import (
 const maxFrame = 16 << 20
 
 func (a *API) serviceLogs(w http.ResponseWriter, r *http.Request) error {
+	req, err := logRequest(r)
+	if err != nil {
+		return err
+	}
 	s, err := findService(a.Store.View(), id(r))
 	if err != nil {
 		return err
 	}
 	tty := s.Spec.TaskTemplate.ContainerSpec != nil && s.Spec.TaskTemplate.ContainerSpec.TTY
-	return a.logs(w, r, tty, store.OfService(s.ID), "")
+	return a.logs(w, r, req, tty, store.OfService(s.ID), "")
 }
 
 func (a *API) taskLogs(w http.ResponseWriter, r *http.Request) error {
+	req, err := logRequest(r)
+	if err != nil {
+		return err
+	}
 	t, err := findTask(a.Store.View(), id(r))
 	if err != nil {
 		return err
 	}
 	tty := t.Spec.ContainerSpec != nil && t.Spec.ContainerSpec.TTY
-	return a.logs(w, r, tty, store.OfService(t.ServiceID), t.ID)
+	return a.logs(w, r, req, tty, store.OfService(t.ServiceID), t.ID)
 }
 
-func (a *API) logs(w http.ResponseWriter, r *http.Request, tty bool, by store.By, only string) error {
-	req, err := logRequest(r)
-	if err != nil {
-		return err
-	}
+func (a *API) logs(w http.ResponseWriter, r *http.Request, req bus.LogRequest, tty bool, by store.By, only string) error {
 	kind := "application/vnd.docker.multiplexed-stream"
 	if tty {
 		kind = "application/vnd.docker.raw-stream"
 	}
-	w.Header().Set("Content-Type", kind)
+	if !versions.LessThan(engineOf(r).APIVersion, v23) { // older ones do not say
+		w.Header().Set("Content-Type", kind)
+	}
 	w.WriteHeader(http.StatusOK)
 	_ = http.NewResponseController(w).Flush()
 	m := &merge{api: a, req: req, tty: tty, by: by, only: only, out: w}
@@ -64,12 +73,19 @@ func logRequest(r *http.Request) (bus.LogRequest, error) {
 		Details: flag(r, "details"), Since: q.Get("since"), Until: q.Get("until"), Tail: q.Get("tail"),
 	}
 	if !req.Stdout && !req.Stderr {
-		return req, invalid("Bad parameters: you must choose at least one stream")
+		const text = "Bad parameters: you must choose at least one stream"
+		return req, invalid(text).before(v23, text).once(errdefs.ErrUnknown)
 	}
 	if req.Tail != "" && req.Tail != "all" {
-		if n, err := strconv.Atoi(req.Tail); err != nil || n < 0 {
-			req.Tail = "all" // as dockerd does
+		switch n, err := strconv.Atoi(req.Tail); {
+		case err != nil:
+			return req, refuse(errdefs.ErrUnknown, `tail value must be a positive integer or "all"`)
+		case n < 0:
+			return req, refuse(errdefs.ErrUnknown, "negative tail values not supported")
 		}
+	}
+	if _, _, err := timetypes.ParseTimestamps(req.Since, 0); err != nil {
+		return req, refuse(errdefs.ErrUnknown, "could not parse since timestamp: %v", err)
 	}
 	return req, nil
 }

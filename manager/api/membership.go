@@ -17,6 +17,9 @@ const (
 	Locked = `Swarm is encrypted and needs to be unlocked before it can be used. Please use "docker swarm unlock" to unlock it.`
 )
 
+// ErrNoManager is the answer of a node that is in no cluster.
+var ErrNoManager error = refuse(errdefs.ErrUnavailable, notMember)
+
 type membership struct{ m Membership }
 
 func (a *API) membershipRoutes() []route { return membershipRoutes(a.Membership) }
@@ -33,8 +36,8 @@ func membershipRoutes(m Membership) []route {
 
 // Inactive registers the answers of a node that is no manager: state says
 // whether it is in no cluster (inactive), a worker (active), locked, or in error for the
-// reason why. newest is as Config.APIVersion.
-func Inactive(r *mux.Router, m Membership, state func() swarm.LocalNodeState, why error, newest string) {
+// reason why. engine is as Config.Engine.
+func Inactive(r *mux.Router, m Membership, state func() swarm.LocalNodeState, why error, engine func() Engine) {
 	no := func(http.ResponseWriter, *http.Request) error {
 		switch state() {
 		case swarm.LocalNodeStateActive:
@@ -46,16 +49,16 @@ func Inactive(r *mux.Router, m Membership, state func() swarm.LocalNodeState, wh
 		case swarm.LocalNodeStateError:
 			return refuse(errdefs.ErrUnavailable, "%s", why)
 		}
-		return refuse(errdefs.ErrUnavailable, notMember)
+		return ErrNoManager
 	}
 	// The tables are only read for what there is; nothing of this API is called.
 	none := &API{}
-	register(r, newest, membershipRoutes(m))
+	register(r, engine, membershipRoutes(m))
 	for _, table := range [][]route{none.swarmRoutes(), none.nodeRoutes(), none.serviceRoutes(), none.taskRoutes(), none.secretRoutes(), none.configRoutes()} {
 		for i := range table {
 			table[i].do = no
 		}
-		register(r, newest, table)
+		register(r, engine, table)
 	}
 }
 
@@ -68,7 +71,7 @@ func (h membership) init(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if err := checkCluster(&req.Spec); err != nil {
-		return err
+		return refuse(err, "error updating cluster settings: %v", err)
 	}
 	id, err := h.m.Init(r.Context(), req)
 	if err != nil {
@@ -77,9 +80,12 @@ func (h membership) init(w http.ResponseWriter, r *http.Request) error {
 	return encode(w, http.StatusOK, id)
 }
 
+// clusterName is the one that a cluster has.
+const clusterName = "default"
+
 // checkAnnotatedName refuses every name but the one that a cluster has.
 func checkAnnotatedName(name string) error {
-	if name != "" && name != "default" {
+	if name != "" && name != clusterName {
 		return invalid(`swarm spec must be named "default"`)
 	}
 	return nil
@@ -89,9 +95,6 @@ func (h membership) join(w http.ResponseWriter, r *http.Request) error {
 	var req swarm.JoinRequest
 	if err := decode(r, &req); err != nil {
 		return err
-	}
-	if len(req.RemoteAddrs) == 0 {
-		return invalid("at least 1 RemoteAddr is required to join")
 	}
 	return done(w, h.m.Join(r.Context(), req))
 }

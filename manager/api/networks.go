@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -22,6 +24,9 @@ import (
 // bridgeLabel marks the local bridges that carry a network of the cluster: they
 // are shown as that network, not as themselves.
 const bridgeLabel = "orch.network.id"
+
+// serialOption is what Swarm adds to the options of a network's address management.
+const serialOption = "com.docker.network.ipam.serial"
 
 func (a *API) networkRoutes() []route {
 	return []route{
@@ -62,7 +67,7 @@ func (a *API) listNetworks(w http.ResponseWriter, r *http.Request) error {
 	if list == nil {
 		list = []json.RawMessage{}
 	}
-	return encode(w, http.StatusOK, list)
+	return show(w, r, list)
 }
 
 func carries(local json.RawMessage) bool {
@@ -81,14 +86,7 @@ func networkMatches(v *store.View, n *store.Network, args filters.Args) bool {
 		}
 	}
 	return args.Match("name", n.Spec.Name) && args.Match("id", n.ID) && oneOf(args, "driver", "overlay") && oneOf(args, "scope", "swarm") &&
-		oneOf(args, "type", networkType(n)) && labelled(args, "label", n.Spec.Labels)
-}
-
-func networkType(n *store.Network) string {
-	if n.Spec.Ingress {
-		return "builtin"
-	}
-	return "custom"
+		oneOf(args, "type", "custom") && labelled(args, "label", n.Spec.Labels)
 }
 
 // inspected is a network of the cluster as dockerd shows one.
@@ -97,6 +95,17 @@ func inspected(n *store.Network) network.Inspect {
 		Name: n.Spec.Name, ID: n.ID, Created: n.CreatedAt, Scope: "swarm", Driver: "overlay", EnableIPv4: true, EnableIPv6: n.Spec.IPv6Enabled,
 		IPAM: network.IPAM{Driver: "default"}, Internal: n.Spec.Internal, Attachable: n.Spec.Attachable, Ingress: n.Spec.Ingress,
 		Options: n.DriverState.Options, Labels: n.Spec.Labels,
+	}
+	if len(i.Labels) == 0 {
+		i.Labels = nil
+	}
+	if !allocator.Managed(n) {
+		i.Driver, i.IPAM = n.Spec.Name, network.IPAM{Config: []network.IPAMConfig{}}
+		return i
+	}
+	if o := n.Spec.IPAMOptions; o != nil && len(o.Driver.Options) > 0 {
+		i.IPAM.Options = maps.Clone(o.Driver.Options)
+		i.IPAM.Options[serialOption] = "true"
 	}
 	if n.IPAMOptions == nil {
 		return i
@@ -108,10 +117,14 @@ func inspected(n *store.Network) network.Inspect {
 }
 
 func (a *API) inspectNetwork(w http.ResponseWriter, r *http.Request) error {
+	if _, err := strictFlag(r, "verbose"); err != nil {
+		return err
+	}
 	n, err := findNetwork(a.Store.View(), id(r))
 	scope := r.URL.Query().Get("scope")
-	// A predefined network is the engine's by name, and the cluster's by the ID that services refer to.
-	if errdefs.IsNotFound(err) || err == nil && (!allocator.Managed(n) && n.ID != id(r) || scope != "" && scope != "swarm") {
+	// A predefined network is the engine's by name, and the cluster's by the ID that services refer to, or
+	// where the cluster's are asked for.
+	if errdefs.IsNotFound(err) || err == nil && (!allocator.Managed(n) && n.ID != id(r) && scope != "swarm" || scope != "" && scope != "swarm") {
 		a.Through.ServeHTTP(w, r)
 		return nil
 	}
@@ -119,8 +132,11 @@ func (a *API) inspectNetwork(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	i := inspected(n)
+	if i.Ingress { // which every node has, and so shows as its own
+		i.Labels = orEmpty(i.Labels)
+	}
 	i.Containers = a.containersOn(r, n)
-	return encode(w, http.StatusOK, i)
+	return show(w, r, i)
 }
 
 // containersOn are those of this node, as Swarm shows them: the bridge that carries the network knows.
@@ -151,6 +167,11 @@ func (a *API) createNetwork(w http.ResponseWriter, r *http.Request) error {
 		a.Through.ServeHTTP(w, r)
 		return nil
 	}
+	for _, c := range ipamConfigs(req) {
+		if _, _, err := net.ParseCIDR(c.Subnet); err != nil {
+			return invalid("Invalid subnet %s : %v", c.Subnet, err).before(v23, "Invalid subnet %s : %v", c.Subnet, err).once(errdefs.ErrUnknown)
+		}
+	}
 	n := &store.Network{}
 	n.ID, n.Spec = identity.NewID(), networkSpec(req)
 	err = a.Store.Update(r.Context(), func(tx *store.Tx) error {
@@ -165,6 +186,13 @@ func (a *API) createNetwork(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return encode(w, http.StatusCreated, network.CreateResponse{ID: n.ID})
+}
+
+func ipamConfigs(req network.CreateRequest) []network.IPAMConfig {
+	if req.IPAM == nil {
+		return nil
+	}
+	return req.IPAM.Config
 }
 
 func networkSpec(req network.CreateRequest) swarm.NetworkSpec {
@@ -186,12 +214,15 @@ func networkSpec(req network.CreateRequest) swarm.NetworkSpec {
 func checkNetwork(v *store.View, spec *swarm.NetworkSpec) error {
 	switch spec.Name {
 	case "":
-		return badSpec("meta: name must be provided")
-	case "bridge", "host", "none", "default":
+		return refuse(errdefs.ErrUnknown, "invalid name: ")
+	case "none", "default":
 		return refuse(errdefs.ErrPermissionDenied, "operation is not permitted on predefined %s network ", spec.Name)
 	}
 	if len(v.Networks(store.Name(spec.Name))) > 0 {
 		return refuse(errdefs.ErrConflict, "network with name %s already exists", spec.Name)
+	}
+	if err := checkAnnotations(spec.Annotations); err != nil {
+		return err
 	}
 	if spec.Ingress {
 		if spec.Attachable {

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"encoding/json"
 	"net/http"
 	"slices"
 	"strings"
@@ -35,7 +34,7 @@ func (a *API) listNodes(w http.ResponseWriter, r *http.Request) error {
 		if !nodeMatches(n, args) {
 			continue
 		}
-		body, err := a.encodeNode(n)
+		body, err := a.encodeNode(r, n)
 		if err != nil {
 			return err
 		}
@@ -46,13 +45,13 @@ func (a *API) listNodes(w http.ResponseWriter, r *http.Request) error {
 }
 
 // encodeNode is a node's JSON. How a manager fares is not in the state, which cannot be written just when it matters.
-func (a *API) encodeNode(n *store.Node) ([]byte, error) {
+func (a *API) encodeNode(r *http.Request, n *store.Node) ([]byte, error) {
 	if n.ManagerStatus == nil {
-		return a.encoded.of(store.KindNode, n.ID, n.Version.Index, n.Node)
+		return a.encoded.of(engineOf(r), store.KindNode, n.ID, n.Version.Index, n.Node)
 	}
 	out := n.Node
 	out.ManagerStatus = a.managerStatus(n)
-	return json.Marshal(out)
+	return marshal(engineOf(r), out)
 }
 
 func (a *API) managerStatus(n *store.Node) *swarm.ManagerStatus {
@@ -67,12 +66,12 @@ func (a *API) managerStatus(n *store.Node) *swarm.ManagerStatus {
 func checkNodeFilters(args filters.Args) error {
 	for _, role := range args.Get("role") {
 		if !strings.EqualFold(role, "worker") && !strings.EqualFold(role, "manager") && role != "" {
-			return invalid("Invalid role filter: '%s'", role)
+			return invalid("Invalid role filter: '%s'", role).before(v23, "Invalid role filter: '%s'", role).once(errdefs.ErrUnknown)
 		}
 	}
 	for _, m := range args.Get("membership") {
 		if !strings.EqualFold(m, "accepted") && !strings.EqualFold(m, "pending") && m != "" {
-			return invalid("Invalid membership filter: '%s'", m)
+			return invalid("Invalid membership filter: '%s'", m).before(v23, "Invalid membership filter: '%s'", m).once(errdefs.ErrUnknown)
 		}
 	}
 	return nil
@@ -96,7 +95,7 @@ func (a *API) inspectNode(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	body, err := a.encodeNode(n)
+	body, err := a.encodeNode(r, n)
 	if err != nil {
 		return err
 	}
@@ -150,6 +149,7 @@ func checkNode(spec *swarm.NodeSpec) error {
 		return invalid("invalid Availability: %q", spec.Availability)
 	}
 	spec.Role, spec.Availability = role, availability
+	spec.Labels = orEmpty(spec.Labels)
 	return nil
 }
 

@@ -8,15 +8,9 @@ import (
 
 	"github.com/docker/docker/api/types/swarm"
 
-	"orch/internal/identity"
 	"orch/internal/store"
 	"orch/manager/allocator"
 )
-
-// predefinedLabel marks the engines' own networks as services may name them.
-const predefinedLabel = "com.docker.swarm.predefined"
-
-var predefined = []string{"host", "bridge"}
 
 // resolve checks a spec against what there is, and names its networks by ID.
 func resolve(tx *store.Tx, spec *swarm.ServiceSpec, id string) error {
@@ -48,9 +42,6 @@ func resolved(tx *store.Tx, targets []swarm.NetworkAttachmentConfig) ([]swarm.Ne
 	targets = slices.Clone(targets)
 	for i, t := range targets {
 		n, err := findNetwork(&tx.View, t.Target)
-		if err != nil && slices.Contains(predefined, t.Target) {
-			n, err = predefine(tx, t.Target), nil
-		}
 		if err != nil {
 			return nil, err
 		}
@@ -78,18 +69,6 @@ func checkAlias(alias string) error {
 		}
 	}
 	return nil
-}
-
-// predefine makes the object by which services refer to a network of the engines.
-func predefine(tx *store.Tx, name string) *store.Network {
-	n := &store.Network{}
-	n.ID = identity.NewID()
-	n.Spec.Name, n.Spec.Scope = name, "swarm"
-	n.Spec.Labels = map[string]string{predefinedLabel: "true"}
-	n.Spec.DriverConfiguration = &swarm.Driver{Name: name}
-	n.DriverState = swarm.Driver{Name: name}
-	tx.Put(n)
-	return n
 }
 
 func filesExist(v *store.View, c *swarm.ContainerSpec) error {

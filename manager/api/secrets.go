@@ -1,8 +1,9 @@
 package api
 
 import (
+	"crypto/subtle"
+	"fmt"
 	"net/http"
-	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -73,14 +74,14 @@ func (a *API) createSecret(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if spec.Driver != nil && spec.Driver.Name != "" {
-		return badSpec("secret driver %q is not available: orch keeps secrets itself", spec.Driver.Name)
+		return remote(errdefs.ErrUnknown, "plugin %q not found", spec.Driver.Name) // orch keeps secrets itself
 	}
 	if len(spec.Data) == 0 || len(spec.Data) >= maxSecretData {
 		return badSpec("secret data must be larger than 0 and less than %d bytes", maxSecretData)
 	}
 	s := store.Secret{Secret: swarm.Secret{ID: identity.NewID(), Spec: spec}}
 	s.Sealed = a.SealSecret(s.ID, spec.Data)
-	s.Spec.Data = nil
+	s.Spec.Data, s.Spec.Labels = nil, orEmpty(spec.Labels)
 	err := a.Store.Update(r.Context(), func(tx *store.Tx) error {
 		if len(tx.Secrets(store.Name(spec.Name))) > 0 {
 			return remote(errdefs.ErrAlreadyExists, "secret %s already exists", spec.Name)
@@ -100,7 +101,7 @@ var errOnlyLabels = badSpec("only updates to Labels are allowed")
 func (a *API) updateSecret(w http.ResponseWriter, r *http.Request) error {
 	index, err := version(r, "secret")
 	if err != nil {
-		return err
+		return invalid("invalid secret version")
 	}
 	var spec swarm.SecretSpec
 	if err := decode(r, &spec); err != nil {
@@ -108,19 +109,44 @@ func (a *API) updateSecret(w http.ResponseWriter, r *http.Request) error {
 	}
 	return done(w, a.Store.Update(r.Context(), func(tx *store.Tx) error {
 		s, err := findSecret(&tx.View, id(r))
+		if err != nil {
+			return err
+		}
+		same, err := a.sameData(s, spec.Data)
 		switch {
 		case err != nil:
 			return err
-		case spec.Name != s.Spec.Name, len(spec.Data) > 0, !reflect.DeepEqual(spec.Templating, s.Spec.Templating):
+		case spec.Name != s.Spec.Name, !same:
 			return errOnlyLabels
 		case s.Version.Index != index:
 			return errOutOfSequence
 		}
 		next := *s
-		next.Spec.Labels = spec.Labels
+		next.Spec.Labels = orEmpty(spec.Labels)
 		tx.Put(&next)
 		return nil
 	}))
+}
+
+// sameData says whether a secret would stay what it is: docker stack deploy sends
+// a stack's secrets again each time.
+func (a *API) sameData(s *store.Secret, data []byte) (bool, error) {
+	if len(data) == 0 {
+		return true, nil
+	}
+	have, err := a.OpenSecret(s)
+	if err != nil {
+		return false, fmt.Errorf("open secret %s: %w", s.Spec.Name, err)
+	}
+	return subtle.ConstantTimeCompare(have, data) == 1, nil
+}
+
+// orEmpty are labels as dockerd shows them: none is an empty map.
+func orEmpty(labels map[string]string) map[string]string {
+	if labels == nil {
+		return map[string]string{}
+	}
+	return labels
 }
 
 func (a *API) removeSecret(w http.ResponseWriter, r *http.Request) error {

@@ -37,11 +37,11 @@ func (a *API) listServices(w http.ResponseWriter, r *http.Request) error {
 			c.ServiceStatus = serviceStatus(s, v.Tasks(store.OfService(s.ID)))
 			list = append(list, c)
 		}
-		return encode(w, http.StatusOK, list)
+		return show(w, r, list)
 	}
 	bodies := [][]byte{}
 	for _, s := range servicesMatching(v, args) {
-		body, err := a.encoded.of(store.KindService, s.ID, s.Version.Index, s.Service)
+		body, err := a.encoded.of(engineOf(r), store.KindService, s.ID, s.Version.Index, s.Service)
 		if err != nil {
 			return err
 		}
@@ -126,9 +126,9 @@ func (a *API) inspectService(w http.ResponseWriter, r *http.Request) error {
 	if defaults {
 		c := s.Service
 		c.Spec = withDefaults(c.Spec)
-		return encode(w, http.StatusOK, c)
+		return show(w, r, c)
 	}
-	return a.object(w, store.KindService, s.ID, s.Version.Index, s.Service)
+	return a.object(w, r, store.KindService, s.ID, s.Version.Index, s.Service)
 }
 
 func (a *API) removeService(w http.ResponseWriter, r *http.Request) error {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/events"
 	"github.com/docker/docker/api/types/filters"
 	timetypes "github.com/docker/docker/api/types/time"
@@ -27,7 +28,7 @@ func windowOf(r *http.Request) (w window, err error) {
 	}
 	w.until, err = moment(r.URL.Query().Get("until"))
 	if err == nil && !w.since.IsZero() && !w.until.IsZero() && w.until.Before(w.since) {
-		err = invalid("`since` time cannot be after `until` time")
+		err = invalid("`since` time (%s) cannot be after `until` time (%s)", r.URL.Query().Get("since"), r.URL.Query().Get("until"))
 	}
 	return w, err
 }
@@ -38,16 +39,17 @@ func moment(s string) (time.Time, error) {
 	}
 	seconds, nanos, err := timetypes.ParseTimestamps(s, 0)
 	if err != nil {
-		return time.Time{}, invalid("%v", err)
+		return time.Time{}, invalid("%v", err).before(v23, "%v", err).once(errdefs.ErrUnknown)
 	}
 	return time.Unix(seconds, nanos), nil
 }
 
 // streamEvents puts the cluster's events into dockerd's.
 func (a *API) streamEvents(w http.ResponseWriter, r *http.Request) error {
-	args, err := filters.FromJSON(r.URL.Query().Get("filters"))
+	raw := r.URL.Query().Get("filters")
+	args, err := filters.FromJSON(raw)
 	if err != nil {
-		return invalid("%v", err)
+		return invalid("%v", err).before(v23, "%v", whyNoFilters(raw, err)).once(errdefs.ErrUnknown)
 	}
 	span, err := windowOf(r)
 	if err != nil {

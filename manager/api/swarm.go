@@ -3,6 +3,7 @@ package api
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -59,6 +60,9 @@ func (a *API) updateSwarm(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := checkAnnotatedName(spec.Name); err != nil {
+		return err
+	}
 	err = a.Store.Update(r.Context(), func(tx *store.Tx) error {
 		c := tx.Cluster()
 		switch {
@@ -66,8 +70,6 @@ func (a *API) updateSwarm(w http.ResponseWriter, r *http.Request) error {
 			return errNoCluster
 		case c.Version.Index != index:
 			return errOutOfSequence
-		case spec.Name != "" && spec.Name != c.Spec.Name:
-			return badSpec("modification of cluster name is not allowed")
 		}
 		next, err := a.nextCluster(c, spec, rotate)
 		if err != nil {
@@ -80,19 +82,27 @@ func (a *API) updateSwarm(w http.ResponseWriter, r *http.Request) error {
 }
 
 func rotations(r *http.Request) (f swarm.UpdateFlags, err error) {
-	if f.RotateWorkerToken, err = strictFlag(r, "rotateWorkerToken"); err != nil {
+	if f.RotateWorkerToken, err = rotation(r, "rotateWorkerToken"); err != nil {
 		return f, err
 	}
-	if f.RotateManagerToken, err = strictFlag(r, "rotateManagerToken"); err != nil {
+	if f.RotateManagerToken, err = rotation(r, "rotateManagerToken"); err != nil {
 		return f, err
 	}
-	f.RotateManagerUnlockKey, err = strictFlag(r, "rotateManagerUnlockKey")
+	f.RotateManagerUnlockKey, err = rotation(r, "rotateManagerUnlockKey")
 	return f, err
+}
+
+func rotation(r *http.Request, name string) (bool, error) {
+	v, err := strictFlag(r, name)
+	if err != nil {
+		err = invalid("invalid value for %s: %s", name, r.URL.Query().Get(name))
+	}
+	return v, err
 }
 
 func (a *API) nextCluster(c *store.Cluster, spec swarm.Spec, rotate swarm.UpdateFlags) (*store.Cluster, error) {
 	next := *c
-	next.Spec = mergeCluster(c.Spec, spec)
+	next.Spec = wholeCluster(spec)
 	if err := checkCluster(&next.Spec); err != nil {
 		return nil, err
 	}
@@ -125,8 +135,6 @@ func (a *API) rotateCA(next *store.Cluster, was swarm.CAConfig) error {
 	cert, key := asked.SigningCACert, asked.SigningCAKey
 	asked.SigningCAKey = ""
 	switch {
-	case len(asked.ExternalCAs) > 0:
-		return badSpec("an external CA is not possible: give the CA's own certificate and key")
 	case cert == "" && key != "":
 		return badSpec("if a signing CA key is provided, the signing CA cert must also be provided")
 	case cert != "" && key == "" && cert != was.SigningCACert:
@@ -141,56 +149,30 @@ func (a *API) rotateCA(next *store.Cluster, was swarm.CAConfig) error {
 	return nil
 }
 
-// mergeCluster is the spec that follows from an update: what an old client
-// leaves out stays as it was.
-// Source: moby, daemon/cluster/convert/swarm.go, MergeSwarmSpecToGRPC.
-func mergeCluster(was, spec swarm.Spec) swarm.Spec {
-	next := spec
-	if next.Name == "" {
-		next.Name = was.Name
+// wholeCluster is a spec as an update leaves it: a client sends all of it, and
+// what it leaves out is zero, which stands for the default.
+// Source: moby, daemon/cluster/swarm.go, Update.
+func wholeCluster(spec swarm.Spec) swarm.Spec {
+	spec.Name = clusterName
+	spec.Labels = orEmpty(spec.Labels)
+	if spec.Orchestration.TaskHistoryRetentionLimit == nil {
+		spec.Orchestration.TaskHistoryRetentionLimit = new(int64)
 	}
-	if next.Labels == nil {
-		next.Labels = was.Labels
+	if spec.Raft.KeepOldSnapshots == nil {
+		spec.Raft.KeepOldSnapshots = new(uint64)
 	}
-	if next.Orchestration.TaskHistoryRetentionLimit == nil {
-		next.Orchestration = was.Orchestration
-	}
-	next.Raft = mergeRaft(was.Raft, spec.Raft)
-	if next.Dispatcher.HeartbeatPeriod == 0 {
-		next.Dispatcher = was.Dispatcher
-	}
-	if next.CAConfig.NodeCertExpiry == 0 {
-		next.CAConfig.NodeCertExpiry = was.CAConfig.NodeCertExpiry
-	}
-	if next.TaskDefaults.LogDriver == nil {
-		next.TaskDefaults = was.TaskDefaults
-	}
-	return next
-}
-
-func mergeRaft(was, next swarm.RaftConfig) swarm.RaftConfig {
-	if next.SnapshotInterval == 0 {
-		next.SnapshotInterval = was.SnapshotInterval
-	}
-	if next.KeepOldSnapshots == nil {
-		next.KeepOldSnapshots = was.KeepOldSnapshots
-	}
-	if next.LogEntriesForSlowFollowers == 0 {
-		next.LogEntriesForSlowFollowers = was.LogEntriesForSlowFollowers
-	}
-	if next.ElectionTick == 0 {
-		next.ElectionTick = was.ElectionTick
-	}
-	if next.HeartbeatTick == 0 {
-		next.HeartbeatTick = was.HeartbeatTick
-	}
-	return next
+	return spec
 }
 
 // checkCluster refuses what Swarm refuses of a cluster's spec.
 func checkCluster(s *swarm.Spec) error {
 	if e := s.CAConfig.NodeCertExpiry; e != 0 && e < identity.MinValidity {
-		return badSpec("minimum certificate expiry time must be: 1h0m0s")
+		return badSpec("minimum certificate expiry time is: 1h0m0s")
+	}
+	for _, ca := range s.CAConfig.ExternalCAs {
+		if ca != nil && ca.Protocol != "" && !strings.EqualFold(string(ca.Protocol), string(swarm.ExternalCAProtocolCFSSL)) {
+			return invalid("invalid protocol: %q", ca.Protocol)
+		}
 	}
 	if s.Dispatcher.HeartbeatPeriod < 0 {
 		return badSpec("heartbeat time period cannot be a negative duration")

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/swarm"
 
@@ -26,7 +27,7 @@ func (a *API) inspectTask(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return a.object(w, store.KindTask, t.ID, t.Version.Index, t.Task)
+	return a.object(w, r, store.KindTask, t.ID, t.Version.Index, shownTask(t))
 }
 
 func (a *API) listTasks(w http.ResponseWriter, r *http.Request) error {
@@ -44,7 +45,7 @@ func (a *API) listTasks(w http.ResponseWriter, r *http.Request) error {
 		if !q.matches(t) {
 			continue
 		}
-		body, err := a.encoded.of(store.KindTask, t.ID, t.Version.Index, t.Task)
+		body, err := a.encoded.of(engineOf(r), store.KindTask, t.ID, t.Version.Index, shownTask(t))
 		if err != nil {
 			return err
 		}
@@ -81,7 +82,7 @@ func newTaskQuery(v *store.View, args filters.Args) (*taskQuery, error) {
 	}
 	for _, s := range args.Get("desired-state") {
 		if s != "" && store.Rank(swarm.TaskState(strings.ToLower(s))) < 0 {
-			return nil, invalid("Invalid desired-state filter: '%s'", s)
+			return nil, invalid("Invalid desired-state filter: '%s'", s).before(v23, "Invalid desired-state filter: '%s'", s).once(errdefs.ErrUnknown)
 		}
 	}
 	return q, nil

@@ -2,12 +2,16 @@ package api
 
 import (
 	"regexp"
+	"strings"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
+	"github.com/docker/docker/api/types/mount"
 	"github.com/docker/docker/api/types/swarm"
 
 	"orch/internal/strategy"
+	"orch/internal/template"
 	"orch/manager/scheduler"
 )
 
@@ -37,13 +41,49 @@ func prepare(spec *swarm.ServiceSpec) error {
 	if err := checkRuntime(&spec.TaskTemplate); err != nil {
 		return err
 	}
+	if err := checkWords(spec); err != nil {
+		return err
+	}
 	normalise(spec)
-	for _, check := range []func(*swarm.ServiceSpec) error{checkName, checkTask, checkUpdates, checkEndpoint, checkMode} {
+	for _, check := range []func(*swarm.ServiceSpec) error{checkTask, checkUpdates, checkEndpoint, checkMode} {
 		if err := check(spec); err != nil {
 			return err
 		}
 	}
-	return checkFiles(spec.TaskTemplate.ContainerSpec)
+	if err := checkFiles(spec.TaskTemplate.ContainerSpec); err != nil {
+		return err
+	}
+	// On the node there are more values, but no more fields.
+	if _, err := new(template.Context).Spec(spec.TaskTemplate.ContainerSpec); err != nil {
+		return badSpec("%v", err)
+	}
+	return nil
+}
+
+// checkWords refuses words that Swarm has no meaning for.
+func checkWords(spec *swarm.ServiceSpec) error {
+	if e := spec.EndpointSpec; e != nil {
+		switch swarm.ResolutionMode(strings.ToLower(string(e.Mode))) {
+		case "", swarm.ResolutionModeVIP, swarm.ResolutionModeDNSRR:
+		default:
+			return invalid("invalid resolution mode: %q", e.Mode)
+		}
+		for _, p := range e.Ports {
+			switch p.Protocol {
+			case "", swarm.PortConfigProtocolTCP, swarm.PortConfigProtocolUDP, swarm.PortConfigProtocolSCTP:
+			default:
+				return invalid("invalid port protocol: %q", p.Protocol)
+			}
+		}
+	}
+	for _, m := range spec.TaskTemplate.ContainerSpec.Mounts {
+		switch m.Type {
+		case "", mount.TypeBind, mount.TypeVolume, mount.TypeTmpfs, mount.TypeNamedPipe, mount.TypeCluster:
+		default:
+			return invalid("invalid MountType: %q", m.Type)
+		}
+	}
+	return nil
 }
 
 func checkUpdateWords(u *swarm.UpdateConfig) error {
@@ -66,7 +106,7 @@ func checkRuntime(t *swarm.TaskSpec) error {
 	switch t.Runtime {
 	case "", swarm.RuntimeContainer:
 		if t.ContainerSpec == nil {
-			return badSpec("TaskSpec: missing runtime")
+			return invalid("mismatched Runtime and *Spec fields")
 		}
 		return nil
 	case swarm.RuntimePlugin:
@@ -75,13 +115,14 @@ func checkRuntime(t *swarm.TaskSpec) error {
 	return invalid("unsupported runtime type: %q", t.Runtime)
 }
 
-func checkName(spec *swarm.ServiceSpec) error {
+// checkAnnotations holds the name of a service or network to Swarm's form.
+func checkAnnotations(a swarm.Annotations) error {
 	switch {
-	case spec.Name == "":
+	case a.Name == "":
 		return badSpec("meta: name must be provided")
-	case !serviceName.MatchString(spec.Name):
+	case !serviceName.MatchString(a.Name):
 		return badSpec("name must be valid as a DNS name component")
-	case len(spec.Name) > 63:
+	case len(a.Name) > 63:
 		return badSpec("name must be 63 characters or fewer")
 	}
 	return nil
@@ -146,6 +187,14 @@ func checkContainer(c *swarm.ContainerSpec) error {
 	h := c.Healthcheck
 	if h == nil {
 		return nil
+	}
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{{"Interval", h.Interval}, {"Timeout", h.Timeout}, {"StartPeriod", h.StartPeriod}} {
+		if d.value > 0 && d.value < time.Millisecond {
+			return badSpec("ContainerSpec: %s in HealthConfig cannot be less than 1ms", d.name)
+		}
 	}
 	switch {
 	case h.Interval < 0:

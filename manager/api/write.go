@@ -28,6 +28,9 @@ func (a *API) createService(w http.ResponseWriter, r *http.Request) error {
 	if err := prepare(&spec); err != nil {
 		return err
 	}
+	if err := checkAnnotations(spec.Annotations); err != nil {
+		return err
+	}
 	auth := r.Header.Get(registry.AuthHeader)
 	err := a.Store.Update(r.Context(), func(tx *store.Tx) error {
 		s := &store.Service{Service: swarm.Service{ID: id, Spec: spec}, SpecVersion: 1}

@@ -157,7 +157,7 @@ func webService() *store.Service {
 	s := &store.Service{}
 	s.ID, s.Spec.Name = "svc", "web"
 	s.Spec.TaskTemplate.Networks = []swarm.NetworkAttachmentConfig{{Target: net1, Aliases: []string{"www"}}}
-	s.Endpoint.Spec.Mode = swarm.ResolutionModeVIP
+	s.Spec.EndpointSpec = &swarm.EndpointSpec{Mode: swarm.ResolutionModeVIP}
 	s.Endpoint.VirtualIPs = []swarm.EndpointVirtualIP{{NetworkID: net1, Addr: "10.0.1.9/24"}}
 	return s
 }

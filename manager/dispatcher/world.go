@@ -228,7 +228,10 @@ func attached(t *store.Task) *bus.Service {
 }
 
 func describe(out *bus.Service, s *store.Service) {
-	out.Name, out.Mode = s.Spec.Name, s.Endpoint.Spec.Mode
+	out.Name = s.Spec.Name
+	if e := s.Spec.EndpointSpec; e != nil {
+		out.Mode = e.Mode
+	}
 	for _, vip := range s.Endpoint.VirtualIPs {
 		if p, err := netip.ParsePrefix(vip.Addr); err == nil {
 			out.VIPs = put(out.VIPs, vip.NetworkID, p.Addr().String())

@@ -10,8 +10,8 @@ import (
 	"github.com/docker/docker/api/types/swarm"
 
 	"orch/internal/bus"
+	"orch/internal/template"
 	"orch/worker/files"
-	"orch/worker/template"
 )
 
 // secretsDir is where a secret is found that does not name a whole path.

@@ -31,7 +31,7 @@ func (t Task) host(p Place) *container.HostConfig {
 // resources are limits only: a reservation is the scheduler's business.
 func (t Task) resources() container.Resources {
 	var r container.Resources
-	r.Ulimits = t.Spec.Ulimits
+	r.Ulimits = append([]*container.Ulimit{}, t.Spec.Ulimits...) // never null, as in Swarm
 	if req := t.Task.Task.Spec.Resources; req != nil && req.Limits != nil {
 		r.Memory, r.NanoCPUs = max(0, req.Limits.MemoryBytes), max(0, req.Limits.NanoCPUs)
 		if pids := req.Limits.Pids; pids > 0 {

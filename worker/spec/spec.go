@@ -19,8 +19,8 @@ import (
 
 	"orch/internal/bus"
 	"orch/internal/extra"
+	"orch/internal/template"
 	"orch/worker/engine"
-	"orch/worker/template"
 )
 
 // Labels that tell a task's container from others. They are Swarm's, and what the agent finds its containers by.

@@ -177,7 +177,7 @@ func TestRefusals(t *testing.T) {
 		`decode label orch.extra: json: unknown field "privilegd"`: func(_ *bus.Task, s *swarm.ContainerSpec) {
 			s.Labels = map[string]string{extra.Label: `{"privilegd":true}`}
 		},
-		"expanding env failed: expanding env \"A={{.X}}\": template: expansion:1:4: executing \"expansion\" at <.X>: can't evaluate field X in type *template.Context": func(_ *bus.Task, s *swarm.ContainerSpec) {
+		"expanding env failed: expanding env \"A={{.X}}\": template: expansion:1:2: executing \"expansion\" at <.X>: can't evaluate field X in type *template.Context": func(_ *bus.Task, s *swarm.ContainerSpec) {
 			s.Env = []string{"A={{.X}}"}
 		},
 	} {

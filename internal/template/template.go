@@ -83,9 +83,14 @@ func (c *Context) Spec(spec *swarm.ContainerSpec) (*swarm.ContainerSpec, error) 
 	}
 	out.Env = slices.Clone(spec.Env)
 	for i, v := range out.Env {
-		if out.Env[i], err = c.Expand(v); err != nil {
+		name, value, set := strings.Cut(v, "=")
+		if !set {
+			continue
+		}
+		if value, err = c.Expand(value); err != nil {
 			return nil, fmt.Errorf("expanding env failed: expanding env %q: %w", v, err)
 		}
+		out.Env[i] = name + "=" + value
 	}
 	out.Mounts = slices.Clone(spec.Mounts)
 	for i := range out.Mounts {
