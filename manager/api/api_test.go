@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -55,9 +56,34 @@ func newRig(t testing.TB) *rig {
 			}
 		}),
 	})
+	go allocate(t.Context(), s)
 	router := mux.NewRouter()
 	a.Register(router)
 	return &rig{store: s, router: router}
+}
+
+// allocate does of the leader's work what the API waits for.
+func allocate(ctx context.Context, s *store.Store) {
+	watch, _ := s.Watch(store.KindNetwork)
+	defer watch.Close()
+	for {
+		select {
+		case <-watch.C():
+			watch.Take()
+			_ = s.Update(ctx, func(tx *store.Tx) error { // fails only once the test is over
+				for _, n := range tx.Networks(store.All()) {
+					if n.DriverState.Name == "" {
+						given := *n
+						given.DriverState.Name = "overlay"
+						tx.Put(&given)
+					}
+				}
+				return nil
+			})
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 func (r *rig) call(method, path, body string) (int, string) {

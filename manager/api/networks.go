@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/filters"
@@ -185,7 +187,33 @@ func (a *API) createNetwork(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	a.awaitSubnet(r.Context(), n.ID)
 	return encode(w, http.StatusCreated, network.CreateResponse{ID: n.ID})
+}
+
+// subnetTimeout bounds how long a new network's subnet is waited for; it is there
+// anyway.
+const subnetTimeout = time.Second
+
+// awaitSubnet waits until the leader has given a network its subnet: a client that
+// looks at it next sees it, as with Swarm.
+func (a *API) awaitSubnet(ctx context.Context, id string) {
+	ctx, cancel := context.WithTimeout(ctx, subnetTimeout)
+	defer cancel()
+	watch, v := a.Store.Watch(store.KindNetwork)
+	defer watch.Close()
+	for {
+		if n := v.Network(id); n == nil || n.DriverState.Name != "" {
+			return
+		}
+		select {
+		case <-watch.C():
+			watch.Take()
+			v = a.Store.View()
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 func ipamConfigs(req network.CreateRequest) []network.IPAMConfig {
