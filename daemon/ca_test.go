@@ -73,11 +73,11 @@ func TestWhatACAMayNotBe(t *testing.T) {
 	other, _ := identity.NewCA()
 	key, _ := other.KeyPEM()
 	for want, change := range map[string]func(*swarm.CAConfig){
-		"its key must also be provided":                 func(c *swarm.CAConfig) { c.SigningCACert = string(ca.CertPEM()) },
-		"the signing CA cert must also be provided":     func(c *swarm.CAConfig) { c.SigningCAKey = string(key) },
-		"it does not belong to the certificate":         func(c *swarm.CAConfig) { c.SigningCACert, c.SigningCAKey = string(ca.CertPEM()), string(key) },
-		"no PEM block of type CERTIFICATE":              func(c *swarm.CAConfig) { c.SigningCACert, c.SigningCAKey = "x", string(key) },
-		"minimum certificate expiry time is: 1h0m": func(c *swarm.CAConfig) { c.NodeCertExpiry = time.Minute },
+		"its key must also be provided":             func(c *swarm.CAConfig) { c.SigningCACert = string(ca.CertPEM()) },
+		"the signing CA cert must also be provided": func(c *swarm.CAConfig) { c.SigningCAKey = string(key) },
+		"it does not belong to the certificate":     func(c *swarm.CAConfig) { c.SigningCACert, c.SigningCAKey = string(ca.CertPEM()), string(key) },
+		"no PEM block of type CERTIFICATE":          func(c *swarm.CAConfig) { c.SigningCACert, c.SigningCAKey = "x", string(key) },
+		"minimum certificate expiry time is: 1h0m":  func(c *swarm.CAConfig) { c.NodeCertExpiry = time.Minute },
 	} {
 		status, body := m.tryUpdate("", func(s *swarm.Spec) { change(&s.CAConfig) })
 		if status != 400 || !strings.Contains(body, want) || bytes.Contains([]byte(body), key) {

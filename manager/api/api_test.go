@@ -3,7 +3,6 @@ package api
 import (
 	"bytes"
 	"context"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
