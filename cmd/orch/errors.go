@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -58,6 +59,9 @@ func exitCode(err error) int {
 	return exitFailed
 }
 
+// remote is the wrapping of Docker's client and of Swarm's managers around a text.
+var remote = regexp.MustCompile(`Error response from daemon: |rpc error: code = \w+ desc = `)
+
 // hints maps what servers answer to what the user can do about it.
 var hints = []struct{ text, hint string }{
 	{`Use "docker swarm init"`, "this machine is in no cluster: `orch init` makes one, `orch join --token … ADDRESS` joins one"},
@@ -70,7 +74,7 @@ var hints = []struct{ text, hint string }{
 
 // explain is the error's text for people: what happened, then what to do.
 func (a *app) explain(ctx context.Context, err error) string {
-	text := strings.TrimPrefix(err.Error(), "Error response from daemon: ")
+	text := remote.ReplaceAllString(err.Error(), "")
 	switch {
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil && !errors.As(err, new(codeError)):
 		return "interrupted"

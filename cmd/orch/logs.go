@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/docker/docker/api/types/container"
@@ -29,6 +30,12 @@ func (a *app) logsCmd() *cobra.Command {
 	cmd.Flags().StringVar(&o.Since, "since", "", "only lines since a `TIME` (2026-01-02T15:04:05Z) or for a duration (10m)")
 	cmd.Flags().BoolVarP(&timestamps, "timestamps", "t", false, "show the time of each line")
 	cmd.Flags().BoolVar(&noPrefix, "no-prefix", false, "do not show the task's name before each line")
+	cmd.PreRunE = func(*cobra.Command, []string) error {
+		if _, err := strconv.ParseUint(o.Tail, 10, 32); err != nil && o.Tail != "all" {
+			return usagef("--tail %q: want a number of lines, or all", o.Tail)
+		}
+		return nil
+	}
 	cmd.RunE = a.stream(func(ctx context.Context, cli *client.Client, args []string) error {
 		n, err := readNames(ctx, cli)
 		if err != nil {

@@ -62,7 +62,7 @@ func (a *app) nodeCmd() *cobra.Command {
 
 func noSubcommand(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return fmt.Errorf("unknown command %q", cmd.CommandPath()+" "+args[0])
+		return unknownCommand(cmd, args[0])
 	}
 	return nil
 }
@@ -103,7 +103,7 @@ func newNodeRow(n swarm.Node, self string) nodeRow {
 }
 
 func (a *app) nodeInspectCmd() *cobra.Command {
-	return &cobra.Command{Use: "inspect NODE...", Short: "Show nodes as JSON; self is this machine", Args: cobra.MinimumNArgs(1),
+	return &cobra.Command{Use: "inspect NODE...", Short: "Show nodes as JSON; self is this machine", Args: cobra.MinimumNArgs(1), ValidArgsFunction: a.completeNodes,
 		RunE: a.call(func(ctx context.Context, cli *client.Client, args []string) error {
 			var found []swarm.Node
 			for _, ref := range args {
@@ -133,7 +133,7 @@ func inspectNode(ctx context.Context, cli *client.Client, ref string) (swarm.Nod
 }
 
 func (a *app) nodeSetCmd(verb, short string, set func(*swarm.NodeSpec)) *cobra.Command {
-	return &cobra.Command{Use: verb + " NODE...", Short: short, Args: cobra.MinimumNArgs(1),
+	return &cobra.Command{Use: verb + " NODE...", Short: short, Args: cobra.MinimumNArgs(1), ValidArgsFunction: a.completeNodes,
 		RunE: a.call(func(ctx context.Context, cli *client.Client, args []string) error {
 			return a.changeNodes(ctx, cli, args, set)
 		})}
@@ -141,7 +141,7 @@ func (a *app) nodeSetCmd(verb, short string, set func(*swarm.NodeSpec)) *cobra.C
 
 func (a *app) nodeUpdateCmd() *cobra.Command {
 	var add, remove []string
-	cmd := &cobra.Command{Use: "update NODE...", Aliases: []string{"label"}, Short: "Change labels of nodes", Args: cobra.MinimumNArgs(1)}
+	cmd := &cobra.Command{Use: "update NODE...", Aliases: []string{"label"}, Short: "Change labels of nodes", Args: cobra.MinimumNArgs(1), ValidArgsFunction: a.completeNodes}
 	cmd.Flags().StringArrayVar(&add, "label-add", nil, "set a label `KEY[=VALUE]`")
 	cmd.Flags().StringArrayVar(&remove, "label-rm", nil, "remove the label `KEY`")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -191,7 +191,7 @@ func (a *app) changeNodes(ctx context.Context, cli *client.Client, refs []string
 
 func (a *app) nodeRmCmd() *cobra.Command {
 	var force bool
-	cmd := &cobra.Command{Use: "rm NODE...", Short: "Remove nodes that are down from the cluster", Args: cobra.MinimumNArgs(1)}
+	cmd := &cobra.Command{Use: "rm NODE...", Short: "Remove nodes that are down from the cluster", Args: cobra.MinimumNArgs(1), ValidArgsFunction: a.completeNodes}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "remove nodes that are not down, too")
 	cmd.RunE = a.call(func(ctx context.Context, cli *client.Client, args []string) error {
 		for _, ref := range args {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/api/types/swarm"
 	"github.com/docker/docker/client"
@@ -46,9 +47,13 @@ func (a *app) objectCmds(kind string, list func(context.Context, *client.Client)
 		slices.SortFunc(rows, func(x, y objectRow) int { return strings.Compare(x.Name, y.Name) })
 		return show(a, f, objectHeader, rows)
 	})
-	rm := &cobra.Command{Use: "rm NAME...", Short: "Remove " + kind + "s", Args: cobra.MinimumNArgs(1), RunE: a.call(func(ctx context.Context, cli *client.Client, args []string) error {
+	rm := &cobra.Command{Use: "rm NAME...", Short: "Remove " + kind + "s", Args: cobra.MinimumNArgs(1), ValidArgsFunction: a.completeObjects(list), RunE: a.call(func(ctx context.Context, cli *client.Client, args []string) error {
 		for _, name := range args {
-			if err := remove(ctx, cli, name); err != nil {
+			err := remove(ctx, cli, name)
+			if errdefs.IsNotFound(err) {
+				return fmt.Errorf("no %s %q: `orch %s ls` shows what there is", kind, name, kind)
+			}
+			if err != nil {
 				return err
 			}
 			fmt.Fprintln(a.out, name)

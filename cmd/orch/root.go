@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -26,7 +27,7 @@ func (a *app) main(ctx context.Context, args []string) int {
 	root.SetIn(a.in)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
-	err := root.ExecuteContext(ctx)
+	err := flagGroups(root.ExecuteContext(ctx))
 	if err == nil {
 		return exitDone
 	}
@@ -44,9 +45,9 @@ func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use: "orch", Short: "Compose applications on one machine or many", Long: longHelp, Version: version,
 		SilenceErrors: true, SilenceUsage: true,
-		Args: func(_ *cobra.Command, args []string) error {
+		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usagef("unknown command %q", args[0])
+				return unknownCommand(cmd, args[0])
 			}
 			return nil
 		},
@@ -82,6 +83,30 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(a.versionCmd())
 	usageErrors(root)
 	return root
+}
+
+// unknownCommand names the command that was probably meant.
+func unknownCommand(parent *cobra.Command, name string) error {
+	path := strings.TrimPrefix(parent.CommandPath()+" ", "orch ")
+	parent.SuggestionsMinimumDistance = 2
+	if near := parent.SuggestionsFor(name); len(near) > 0 {
+		return usagef("unknown command %q; did you mean %q?", path+name, path+near[0])
+	}
+	return usagef("unknown command %q", path+name)
+}
+
+// exclusive is cobra's text for flags that exclude each other.
+var exclusive = regexp.MustCompile(`^if any flags in the group .* \[(\S+) (\S+)\] were all set$`)
+
+// flagGroups makes it a usage error that says what it means.
+func flagGroups(err error) error {
+	if err == nil {
+		return nil
+	}
+	if m := exclusive.FindStringSubmatch(err.Error()); m != nil {
+		return usagef("--%s and --%s exclude each other", m[1], m[2])
+	}
+	return err
 }
 
 // usageErrors makes a wrong number of arguments a usage error like any other.
