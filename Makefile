@@ -32,6 +32,7 @@ lint: ## gofmt, go vet, staticcheck
 
 bench: build ## every figure beside its target; NAME=deploy runs one group
 	@sh scripts/engine.sh tools
+	@sh scripts/engine.sh peers
 	go run ./bench -orch bin/orch $(NAME)
 
 clean: ## remove what make built

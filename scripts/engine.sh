@@ -1,5 +1,6 @@
 #!/bin/sh
 # engine.sh tools      installs dockerd and the network tools from the distribution's packages where they are missing
+# engine.sh peers      installs what benchmarks are run beside: haproxy
 # engine.sh up DIR     makes sure that a Docker engine answers, and prints its address; starts a private one in DIR if need be
 # engine.sh down DIR   ends the engine that `up` started in DIR
 # Messages go to stderr.
@@ -29,6 +30,15 @@ tools() {
 	# Newer releases have the command line in a package of its own.
 	if ! have docker && apt-cache show docker-cli >/dev/null 2>&1; then missing="$missing docker-cli"; fi
 	root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >&2
+}
+
+peers() {
+	PATH=$PATH:/usr/sbin:/sbin
+	have haproxy && return 0
+	have apt-get || { say "no haproxy: what is measured beside it is left out"; return 0; }
+	say "installing haproxy from the distribution's packages, to measure beside it"
+	root apt-get update -qq >&2
+	root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends haproxy >&2
 }
 
 wait_for() {
@@ -84,7 +94,8 @@ down() {
 
 case ${1:-} in
 tools) tools ;;
+peers) peers ;;
 up) up "$2" ;;
 down) down "$2" ;;
-*) sed -n '2,5p' "$0" >&2; exit 2 ;;
+*) sed -n '2,6p' "$0" >&2; exit 2 ;;
 esac

@@ -107,7 +107,8 @@ func parseSaved(text string) (s saved) {
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
 		if chain, ok := strings.CutPrefix(line, ":"); ok {
-			s.chains = append(s.chains, strings.Fields(chain)[0])
+			name, _, _ := strings.Cut(chain, " ")
+			s.chains = append(s.chains, name)
 		}
 		if rest, ok := strings.CutPrefix(line, "-A "); ok {
 			chain, text, _ := strings.Cut(rest, " ")
