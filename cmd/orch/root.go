@@ -65,7 +65,7 @@ func (a *app) root() *cobra.Command {
 			a.deployCmd(), a.planCmd(), a.historyCmd(), a.rollbackCmd(), a.rmCmd(), a.configCmd(),
 		}},
 		{"look", "Look:", []*cobra.Command{
-			a.uiCmd(), a.lsCmd(), a.servicesCmd(), a.psCmd(), a.logsCmd(), a.eventsCmd(), a.inspectCmd(), a.secretCmd(), a.networkCmd(),
+			a.uiCmd(), a.lsCmd(), a.servicesCmd(), a.psCmd(), a.topCmd(), a.logsCmd(), a.eventsCmd(), a.inspectCmd(), a.secretCmd(), a.networkCmd(),
 		}},
 		{"act", "Act:", []*cobra.Command{
 			a.runCmd(), a.execCmd(), a.portForwardCmd(), a.scaleCmd(), a.restartCmd(), a.updateCmd(), a.promoteCmd(),
