@@ -90,6 +90,9 @@ type Agent struct {
 	set   set
 	// found are containers of tasks that no manager has confirmed or denied yet, by task.
 	found map[string]engine.State
+	// past is the state of the managers that the tasks are of, and doubts why the present one is not taken for its successor.
+	past   past
+	doubts string
 	// confirmed says that the set is the managers', and not the one from disk.
 	confirmed bool
 	engineUp  bool

@@ -31,7 +31,7 @@ func (a *Agent) describe(ctx context.Context) (bus.Session, error) {
 	return bus.Session{
 		Encryption: ways, WireGuard: public,
 		Node: a.NodeID, Description: d, Address: a.Address,
-		Conditions: a.Network.Conditions(), UsedSubnets: used,
+		Conditions: append(a.Network.Conditions(), a.doubtful(ctx)...), UsedSubnets: used,
 	}, nil
 }
 

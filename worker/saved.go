@@ -125,7 +125,7 @@ func bootID() string {
 // snapshot is what is to be saved now.
 func (a *Agent) snapshot() saved {
 	v := saved{Boot: bootID(), Set: bus.Assignments{
-		Cluster: a.ClusterID, Networks: withoutKeys(sortedValues(a.set.networks)), Services: sortedValues(a.set.services),
+		Cluster: a.ClusterID, Epoch: a.past.epoch, Histories: a.past.histories(), Networks: withoutKeys(sortedValues(a.set.networks)), Services: sortedValues(a.set.services),
 	}}
 	for _, t := range sortedValues(a.tasks) {
 		if t.dropped {
@@ -150,6 +150,7 @@ func withoutKeys(networks []bus.Network) []bus.Network {
 
 // restore goes on from what was saved. After another boot the machine is what ended the tasks' processes.
 func (a *Agent) restore(v saved) {
+	a.past.take(v.Set)
 	a.set.apply(bus.Assignments{Full: true, Networks: v.Set.Networks, Services: v.Set.Services})
 	a.rotation.stale = true
 	for _, kept := range v.Set.Tasks {

@@ -78,10 +78,15 @@ func (a *Agent) assign(m bus.Assignments) {
 	if m.Role != "" && a.Told != nil {
 		a.Told(m.Role, m.Managers)
 	}
-	rotation := a.set.apply(m)
 	named := map[string]bool{}
 	for _, t := range m.Tasks {
 		named[t.ID] = true
+	}
+	if m.Full {
+		m.Full = a.trusts(m, named)
+	}
+	rotation := a.set.apply(m)
+	for _, t := range m.Tasks {
 		a.assignTask(t)
 	}
 	for _, r := range m.Removed {

@@ -20,6 +20,10 @@ type Assignments struct {
 	Seq uint64
 	// Full says that what is not named here is not assigned (any more).
 	Full bool
+	// Histories are the lives of the managers' state, in a full set: the last is the present one. Accepted says
+	// that somebody has had the node take what this one says, whatever it ran before.
+	Histories []string `json:",omitempty"`
+	Accepted  bool     `json:",omitempty"`
 
 	Tasks     []Task     `json:",omitempty"`
 	Secrets   []Secret   `json:",omitempty"`

@@ -69,6 +69,13 @@ type NetworkKey struct {
 	Sealed []byte
 }
 
+// AcceptLabel on a node names the life of the state whose word the node is to take even where that ends everything that runs
+// there. Clients write AcceptPresent, which becomes the present one.
+const (
+	AcceptLabel   = "orch.accept"
+	AcceptPresent = "present"
+)
+
 // Present is the present life of the stream, "" in a cluster from before there were any.
 func (c *Cluster) Present() string {
 	if len(c.Histories) == 0 {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -130,6 +131,10 @@ func (a *API) updateNode(w http.ResponseWriter, r *http.Request) error {
 		}
 		next := *n
 		next.Spec = spec
+		if c := tx.Cluster(); c != nil && spec.Labels[store.AcceptLabel] == store.AcceptPresent {
+			next.Spec.Labels = maps.Clone(spec.Labels)
+			next.Spec.Labels[store.AcceptLabel] = c.Present()
+		}
 		tx.Put(&next)
 		return nil
 	}))

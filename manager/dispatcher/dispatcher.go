@@ -179,10 +179,19 @@ func (d *Dispatcher) open(node string) bus.Assignments {
 	}
 	full.Cluster, full.Epoch, full.Seq, full.Full, full.Heartbeat = d.Cluster, d.Epoch, s.seq, true, d.Heartbeat
 	d.sessions[node] = s
+	if c := d.world.view.Cluster(); c != nil {
+		full.Histories, full.Accepted = c.Histories, accepted(d.world.view, node)
+	}
 	d.arrived(node, s.seq)
 	d.seen[node] = time.Now()
 	delete(d.downing, node)
 	return full
+}
+
+// accepted says that the node is to take the word of the present state.
+func accepted(v *store.View, node string) bool {
+	c, n := v.Cluster(), v.Node(node)
+	return c != nil && n != nil && c.Present() != "" && n.Spec.Labels[store.AcceptLabel] == c.Present()
 }
 
 // Beat notes that a node is alive.
@@ -234,6 +243,11 @@ func (d *Dispatcher) changed(changes []store.Change, lost bool) {
 	}
 	if lost || slices.ContainsFunc(changes, func(c store.Change) bool { return c.Kind == store.KindCluster }) {
 		d.standing = d.stand(view)
+	}
+	for _, c := range changes {
+		if n, ok := c.New.(*store.Node); ok && c.Old != nil && n.Spec.Labels[store.AcceptLabel] != c.Old.(*store.Node).Spec.Labels[store.AcceptLabel] {
+			delete(d.sessions, n.ID) // it asks for its set again, which then says so
+		}
 	}
 	d.hold(changes)
 	for node, s := range d.sessions {
