@@ -200,6 +200,7 @@ func (m *Manager) lead(ctx context.Context, leadership *jslog.Leadership) error 
 	d := dispatcher.New(m.dispatcherConfig(leadership.Epoch, loop, workers))
 	group.Go(func() error { return loop.Run(ctx) })
 	group.Go(func() error { return d.Run(ctx) })
+	group.Go(func() error { return m.rebalance(ctx, loop) })
 	group.Go(func() error { return m.rotateKeys(ctx, loop) })
 	group.Go(func() error {
 		return workers.Serve(ctx, bus.Handlers{

@@ -52,7 +52,7 @@ var nodeHeader = []string{"ID", "NODE", "STATUS", "AVAILABILITY", "ROLE", "ADDRE
 func (a *app) nodeCmd() *cobra.Command {
 	cmd := &cobra.Command{Use: "node", Short: "List, show and change the machines of the cluster", Args: noSubcommand, RunE: helpRun}
 	cmd.AddCommand(a.nodeLsCmd(), a.nodeInspectCmd(), a.nodeUpdateCmd(), a.nodeRmCmd(),
-		a.nodeSetCmd("drain", "Move all tasks off nodes and give them no new ones", func(s *swarm.NodeSpec) { s.Availability = swarm.NodeAvailabilityDrain }),
+		a.drainCmd(),
 		a.nodeSetCmd("pause", "Give nodes no new tasks; those that run stay", func(s *swarm.NodeSpec) { s.Availability = swarm.NodeAvailabilityPause }),
 		a.nodeSetCmd("activate", "Let nodes have tasks again", func(s *swarm.NodeSpec) { s.Availability = swarm.NodeAvailabilityActive }),
 		a.nodeSetCmd("promote", "Make nodes managers", func(s *swarm.NodeSpec) { s.Role = swarm.NodeRoleManager }),

@@ -168,6 +168,8 @@ type Task struct {
 	// Standby says that nothing is to lead to the task though it runs: it
 	// waits for its turn in a blue-green update, or has had it.
 	Standby bool `json:",omitempty"`
+	// Moving says that the task is to go on on another node, to even the cluster out.
+	Moving bool `json:",omitempty"`
 	// AppliedAt is when the managers took in Status.State, and RunningAt when
 	// they took in that the task runs. Both are the managers' clock, while
 	// Status.Timestamp is the worker's.

@@ -15,6 +15,7 @@ func (a *API) systemRoutes() []route {
 	return []route{
 		{"GET", "/info", a.info},
 		{"GET", "/events", a.streamEvents},
+		{"POST", "/orch/rebalance", a.rebalance},
 	}
 }
 

@@ -67,7 +67,7 @@ func taskMatters(c store.Change) bool {
 		(before.Status.State != swarm.TaskStateReady && after.Status.State == swarm.TaskStateReady || before.Status.Err != after.Status.Err) {
 		return true
 	}
-	return before.DesiredState != after.DesiredState || before.NodeID != after.NodeID ||
+	return before.DesiredState != after.DesiredState || before.Moving != after.Moving || before.NodeID != after.NodeID ||
 		before.Status.State != after.Status.State && store.Rank(after.Status.State) >= store.Rank(swarm.TaskStateRunning)
 }
 

@@ -26,6 +26,9 @@ const (
 // node that runs nothing any more.
 func (p *pass) restart(s *slot) {
 	for _, t := range s.live() {
+		if p.move(s, t) {
+			continue
+		}
 		if p.finished(t) || !t.Ended() && (t.NodeID == "" || !p.lost(t)) {
 			continue
 		}

@@ -50,7 +50,7 @@ func (p *pass) settle(s *slot, order string) {
 	}
 	waits := order == swarm.UpdateOrderStartFirst && best.Status.State != swarm.TaskStateRunning || p.ahead(best) || p.blueGreen()
 	for _, t := range live {
-		if t != best && !(waits && p.dirty(t)) {
+		if t != best && !(waits && (p.dirty(t) || p.leaves(t))) {
 			p.stop(t)
 		}
 	}
@@ -59,7 +59,7 @@ func (p *pass) settle(s *slot, order string) {
 // best is the up-to-date task that has come furthest, or nil.
 func (p *pass) best(live []*task) (best *task) {
 	for _, t := range live {
-		if p.dirty(t) || t.Ended() {
+		if p.dirty(t) || t.Ended() || p.leaves(t) {
 			continue
 		}
 		if best == nil || store.Rank(t.Status.State) > store.Rank(best.Status.State) {

@@ -203,7 +203,7 @@ func (p *pass) update(all slots) {
 // node that was paused.
 func (p *pass) start(all, stale slots) {
 	u := p.service.UpdateStatus
-	switching := slices.ContainsFunc(all, func(s *slot) bool { return len(s.live()) > 1 })
+	switching := slices.ContainsFunc(all, func(s *slot) bool { return p.staying(s) > 1 })
 	if u == nil && len(stale) == 0 && !switching || u != nil && (!p.rolling() || p.current()) {
 		return
 	}
@@ -211,7 +211,7 @@ func (p *pass) start(all, stale slots) {
 	// one: a resumed update must not go on while that still fails.
 	slots := len(stale)
 	for _, s := range all {
-		if p.stale(s) || s.running() && len(s.live()) == 1 {
+		if p.stale(s) || s.running() && p.staying(s) <= 1 {
 			continue
 		}
 		slots++

@@ -110,7 +110,10 @@ func (s *state) confirm(t *store.Task) {
 func (s *state) place(group []*store.Task) {
 	f := filters(group[0])
 	order := s.order(group[0])
-	group = s.home(group, f)
+	group = s.settle(group, f)
+	if len(group) == 0 {
+		return
+	}
 	t := s.tree(group, f)
 	left := t.place(group, len(group), func(task *store.Task, n *node) {
 		s.assign(task, n, "scheduler assigned task to node")
@@ -125,24 +128,6 @@ func (s *state) place(group []*store.Task) {
 	for _, task := range left {
 		s.explain(task, why)
 	}
-}
-
-// home brings tasks with a volume of the node's own back to where the task was
-// that they replace, and returns the others.
-func (s *state) home(group []*store.Task, f filterSet) (others []*store.Task) {
-	if !hasLocalVolume(group[0]) {
-		return group
-	}
-	for _, t := range group {
-		if before := s.tx.Task(t.Replaces); before != nil {
-			if n := s.byID[before.NodeID]; n != nil && f.pass(n) {
-				s.assign(t, n, "scheduler assigned task to node")
-				continue
-			}
-		}
-		others = append(others, t)
-	}
-	return others
 }
 
 func (s *state) assign(t *store.Task, n *node, message string) {

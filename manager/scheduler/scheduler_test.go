@@ -151,7 +151,7 @@ func TestSpread(t *testing.T) {
 			map[string]int{"n1": 2, "n2": 2, "": 1}},
 		{"host ports apart", append(group(3, "s", hostPort(80)), node("n1"), node("n2")), map[string]int{"n1": 1, "n2": 1, "": 1}},
 		{"a volume's task returns to it", append(group(1, "s", volume, func(t *store.Task) { t.Replaces = "old" }), node("n1"), node("n2"),
-			running("a", "other", "n2"), running("old", "s", "n2", func(t *store.Task) { t.DesiredState = swarm.TaskStateShutdown })),
+			running("a", "other", "n2"), running("old", "s", "n2", volume, func(t *store.Task) { t.DesiredState = swarm.TaskStateShutdown })),
 			map[string]int{"n2": 1}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
