@@ -197,11 +197,11 @@ func (n *node) demote(ctx context.Context) error {
 	if err := n.remember(func(m *membership) { m.Manager, m.Server = false, "" }); err != nil {
 		return err
 	}
-	n.d.swap(n, n.d.workerHandler(n))
-	n.d.log.Info("this node is a worker now")
 	if err := n.d.files.removeManager(n.c, n.d.stateDir()); err != nil {
 		return err
 	}
+	n.d.swap(n, n.d.workerHandler(n))
+	n.d.log.Info("this node is a worker now")
 	for n.c.node.Peer().Role != identity.Worker {
 		err := n.renewNow(ctx)
 		if err == nil {

@@ -116,7 +116,7 @@ func (m *Manager) start(ctx context.Context) (err error) {
 		return m.restore(ctx, m.cfg.Founding)
 	case m.cfg.Founding != nil:
 		return m.store.Update(ctx, func(tx *store.Tx) error { return found(tx, m.cfg) })
-	case m.cfg.Rescue:
+	case m.bus.Rescued():
 		return m.store.Update(ctx, func(tx *store.Tx) error { return alone(tx, m.cfg) })
 	case m.cfg.Joining:
 		return m.arrive(ctx)

@@ -35,12 +35,14 @@ func (m *Manager) arrive(ctx context.Context) error {
 
 // alone makes the cluster this manager's, after the others were lost: they have to join again.
 func alone(tx *store.Tx, cfg Config) error {
-	if old := tx.Cluster(); old != nil {
-		// What the others had written and this manager had not got is lost: nobody is to compare sequences across it.
-		c := *old
-		c.Histories = append(slices.Clone(c.Histories), identity.NewID())
-		tx.Put(&c)
+	old := tx.Cluster()
+	if old == nil {
+		return errors.New("the state that this manager has holds no cluster")
 	}
+	// What the others had written and this manager had not got is lost: nobody is to compare sequences across it.
+	c := *old
+	c.Histories = append(slices.Clone(c.Histories), identity.NewID())
+	tx.Put(&c)
 	for _, old := range tx.Nodes(store.All()) {
 		n := *old
 		switch {

@@ -24,8 +24,6 @@ func (s *Server) prepareDir() (fresh bool, err error) {
 	}
 	_, err = os.Stat(s.marker())
 	switch {
-	case err == nil && s.cfg.Rescue:
-		return true, s.forgetGroup()
 	case err == nil:
 		return false, s.checkKeys()
 	case !errors.Is(err, os.ErrNotExist):
@@ -37,12 +35,6 @@ func (s *Server) prepareDir() (fresh bool, err error) {
 	default:
 		return false, s.damaged(ErrNoState)
 	}
-}
-
-// forgetGroup takes the consensus group's own records away and leaves the state. A stream that is made
-// within 30 s after takes over what lies in its place, sequences included; later it would be removed as nobody's.
-func (s *Server) forgetGroup() error {
-	return os.RemoveAll(filepath.Join(s.cfg.Dir, server.JetStreamStoreDir, accountSystem))
 }
 
 // minKey is less than the sealed key of any of the server's files.

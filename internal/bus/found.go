@@ -160,7 +160,7 @@ func (s *Server) finishFounding(ctx context.Context) error {
 	}
 	stream := streamConfig(1)
 	stream.FirstSeq = s.cfg.FirstSeq
-	if _, err := js.CreateStream(ctx, stream); err != nil {
+	if err := s.createStream(ctx, js, stream); err != nil {
 		return fmt.Errorf("create the cluster state in %s: %w", s.cfg.Dir, err)
 	}
 	// The consensus group would make a stream that is lost anew, and empty.
@@ -168,6 +168,18 @@ func (s *Server) finishFounding(ctx context.Context) error {
 		return fmt.Errorf("write the cluster state in %s: %w", s.cfg.Dir, err)
 	}
 	return identity.WriteFile(s.marker(), []byte(s.cfg.ClusterID+"\n"))
+}
+
+// createStream makes the stream as soon as the server has heard from itself that it has room for one.
+func (s *Server) createStream(ctx context.Context, js jetstream.JetStream, cfg jetstream.StreamConfig) error {
+	return s.await(ctx, "room for the cluster state", func() (bool, error) {
+		_, err := js.CreateStream(ctx, cfg)
+		var refused *jetstream.APIError
+		if errors.As(err, &refused) && refused.ErrorCode == jetstream.ErrorCode(server.JSClusterNoPeersErrF) {
+			return false, nil
+		}
+		return err == nil, err
+	})
 }
 
 // checkState refuses to go on with less than the cluster has acknowledged.

@@ -80,6 +80,9 @@ type Server struct {
 	state  *nats.Conn
 	people *nats.Conn // the managers' side of the workers' account
 
+	// rescuing says that the state lies in the directory and is still to be taken over, rescued that it was.
+	rescuing, rescued bool
+
 	tokenState, tokenManager, tokenWorker, tokenSystem string
 }
 
@@ -100,7 +103,11 @@ func Start(ctx context.Context, cfg ServerConfig) (*Server, error) {
 		s.log = slog.Default()
 	}
 	s.log = s.log.With("component", "bus")
-	if err := s.start(ctx); err != nil {
+	err := s.rescue(ctx)
+	if err == nil {
+		err = s.start(ctx)
+	}
+	if err != nil {
 		s.Shutdown(context.WithoutCancel(ctx))
 		return nil, err
 	}
@@ -141,6 +148,8 @@ func (s *Server) start(ctx context.Context) error {
 		return err
 	}
 	switch {
+	case s.rescuing:
+		return s.takeOver(ctx)
 	case joining:
 		return s.finishJoining(ctx)
 	case fresh:

@@ -16,6 +16,9 @@ import (
 // ClusterID is that of every cluster made here.
 const ClusterID = "testcluster"
 
+// key encrypts the servers' directories, as it is in every cluster.
+const key = "0123456789abcdef0123456789abcdef"
+
 // Cluster is a cluster's authority and the configuration of its one manager.
 type Cluster struct {
 	CA     *identity.CA
@@ -32,7 +35,7 @@ func New(t testing.TB) *Cluster {
 	c := &Cluster{CA: ca}
 	manager := c.Node(t, "m1", identity.Manager, ClusterID)
 	c.Config = bus.ServerConfig{
-		NodeID: "m1", ClusterID: ClusterID, Dir: t.TempDir(),
+		NodeID: "m1", ClusterID: ClusterID, Dir: t.TempDir(), Key: key,
 		ClientAddr: "127.0.0.1:0", RouteAddr: "127.0.0.1:0",
 		ServerTLS: manager.Server(), RouteTLS: manager.Route(), Founding: true, Log: logger(),
 	}
@@ -55,7 +58,7 @@ func (c *Cluster) Joiner(t testing.TB, id string, routes ...string) bus.ServerCo
 	t.Helper()
 	manager := c.Node(t, id, identity.Manager, ClusterID)
 	return bus.ServerConfig{
-		NodeID: id, ClusterID: ClusterID, Dir: t.TempDir(), ClientAddr: "127.0.0.1:0", RouteAddr: "127.0.0.1:0",
+		NodeID: id, ClusterID: ClusterID, Dir: t.TempDir(), Key: key, ClientAddr: "127.0.0.1:0", RouteAddr: "127.0.0.1:0",
 		ServerTLS: manager.Server(), RouteTLS: manager.Route(), Routes: routes, Joining: true, Log: logger(),
 	}
 }
