@@ -30,10 +30,10 @@ lint: ## gofmt, go vet, staticcheck
 	go vet ./...
 	go run $(STATICCHECK) ./...
 
-bench: build ## every figure beside its target; NAME=deploy runs one group
+bench: build ## every figure beside its target; NAME=deploy runs one group, ROUNDS=20 more rounds of cluster
 	@sh scripts/engine.sh tools
 	@sh scripts/engine.sh peers
-	go run ./bench -orch bin/orch $(NAME)
+	go run ./bench -orch bin/orch $(if $(ROUNDS),-rounds $(ROUNDS)) $(NAME)
 
 clean: ## remove what make built
 	rm -rf bin

@@ -25,6 +25,7 @@ import (
 
 // groups are run in the order of their names.
 var groups = map[string]func(ctx context.Context, b *bench) error{
+	"cluster": failover,
 	"deploy":  deploy,
 	"network": networked,
 	"update":  update,
@@ -33,6 +34,7 @@ var groups = map[string]func(ctx context.Context, b *bench) error{
 // bench is one run.
 type bench struct {
 	orch    string // path of the program
+	rounds  int    // of what is measured several times
 	figures []figure
 }
 
@@ -45,16 +47,17 @@ func main() {
 		return
 	}
 	orch := flag.String("orch", "bin/orch", "the orch program to measure")
+	rounds := flag.Int("rounds", 5, "how often the cluster group loses a leader and restarts a manager")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *orch, flag.Args()); err != nil {
+	if err := run(ctx, *orch, *rounds, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, orch string, names []string) error {
+func run(ctx context.Context, orch string, rounds int, names []string) error {
 	if why := lab.Missing(); why != "" {
 		return fmt.Errorf("%s", why)
 	}
@@ -62,7 +65,7 @@ func run(ctx context.Context, orch string, names []string) error {
 	if err != nil {
 		return err
 	}
-	b := &bench{orch: path}
+	b := &bench{orch: path, rounds: max(rounds, 1)}
 	if len(names) == 0 {
 		names = slices.Sorted(maps.Keys(groups))
 	}
