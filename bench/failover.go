@@ -53,12 +53,12 @@ func measureSwarm(ctx context.Context) (f swarmFigures, err error) {
 	}
 	defer func() { err = errors.Join(err, m.down()) }()
 	if f.nodeDown, f.replaced, err = m.loseWorker(ctx); err != nil {
-		return f, err
+		return f, fmt.Errorf("lose a worker: %w", err)
 	}
 	for round := range peerRounds {
 		l, err := m.loseLeader(ctx, round)
 		if err != nil {
-			return f, err
+			return f, fmt.Errorf("lose the leader: %w", err)
 		}
 		f.losses = append(f.losses, l)
 	}

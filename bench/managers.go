@@ -112,7 +112,8 @@ func (m *machines) join(ctx context.Context, n *cluster, manager bool) error {
 
 // settled waits until all nodes are ready and the managers reachable, as each of the managers sees it.
 func (m *machines) settled(ctx context.Context, nodes, managers int) error {
-	return wait(ctx, func() (bool, error) {
+	last := ""
+	err := wait(ctx, func() (bool, error) {
 		for _, n := range m.nodes[:managers] {
 			list, err := n.api.NodeList(ctx, swarm.NodeListOptions{})
 			ready, reachable := 0, 0
@@ -125,11 +126,16 @@ func (m *machines) settled(ctx context.Context, nodes, managers int) error {
 				}
 			}
 			if err != nil || ready != nodes || reachable != managers {
+				last = fmt.Sprintf("through %s: %d of %d nodes ready, %d of %d managers reachable, error %v", n.host.Name, ready, nodes, reachable, managers, err)
 				return false, nil
 			}
 		}
 		return true, nil
 	})
+	if err != nil {
+		return fmt.Errorf("wait for all machines: %w (%s)", err, last)
+	}
+	return nil
 }
 
 // leader is the manager that leads, and another one.
