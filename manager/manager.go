@@ -24,6 +24,7 @@ import (
 	"orch/internal/store"
 	"orch/internal/store/jslog"
 	"orch/manager/dispatcher"
+	"orch/manager/images"
 	"orch/manager/orchestrator"
 )
 
@@ -202,9 +203,11 @@ func (m *Manager) lead(ctx context.Context, leadership *jslog.Leadership) error 
 	group.Go(func() error { return d.Run(ctx) })
 	group.Go(func() error { return m.rebalance(ctx, loop) })
 	group.Go(func() error { return m.rotateKeys(ctx, loop) })
+	carrier := images.New(ctx, images.Config{View: m.store.View, Dial: workers.Dial, Log: m.log})
+	defer carrier.Wait()
 	group.Go(func() error {
 		return workers.Serve(ctx, bus.Handlers{
-			Session: d.Session, Beat: d.Beat, Report: d.Report, Attach: d.Attach, Attached: d.Attached,
+			Session: d.Session, Beat: d.Beat, Report: d.Report, Attach: d.Attach, Attached: d.Attached, Image: carrier.Image,
 		})
 	})
 	group.Go(func() error { return m.keepMembers(ctx, leadership.Epoch) })

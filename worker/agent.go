@@ -25,6 +25,8 @@ type Managers interface {
 	Elsewhere()
 	Beat(context.Context, bus.Beat) (bus.Reply, error)
 	Report(context.Context, bus.Report) (bus.Reply, error)
+	// Image asks for a task's image from another node.
+	Image(context.Context, bus.ImageRequest) (bus.ImageReply, error)
 }
 
 // Network is the node's part of the cluster's networks: package network, whose Run the caller starts, or none in tests.
@@ -115,7 +117,7 @@ func New(ctx context.Context, cfg Config) (*Agent, error) {
 	}
 	cfg.Log = cfg.Log.With("component", "worker")
 	a := &Agent{
-		Config: cfg, files: files.New(cfg.RunDir), images: newImages(cfg.Engine, cfg.Log), inbox: make(chan func(), inboxDepth), reopen: make(chan struct{}, 1),
+		Config: cfg, files: files.New(cfg.RunDir), images: newImages(cfg.Engine, cfg.Managers, cfg.Log), inbox: make(chan func(), inboxDepth), reopen: make(chan struct{}, 1),
 		tasks: map[string]*task{}, set: newSet(), found: map[string]engine.State{}, slots: parallel,
 		waiting: map[string][]chan string{}, outbox: outbox{statuses: map[string]bus.TaskStatus{}},
 	}

@@ -17,8 +17,8 @@ import (
 	"orch/worker/engine"
 )
 
-// Swarm pulls before every start and falls back to what is there. So does the agent, with three exceptions that keep its
-// promise (a tag that moved is noticed) without its price:
+// Swarm pulls before every start and falls back to what is there. So does the agent, and then to what another node has
+// (peers.go). There are three exceptions that keep Swarm's promise (a tag that moved is noticed) without its price:
 //
 //   - an image that was built or loaded here is not in a registry; asking one for it would at best cost time, and at
 //     worst run what a stranger has put there under that name;
@@ -55,6 +55,7 @@ type want struct {
 // images brings images to the node.
 type images struct {
 	engine engine.Engine
+	peers  peers
 	log    *slog.Logger
 	pulls  singleflight.Group
 
@@ -64,8 +65,8 @@ type images struct {
 	silent map[string]time.Time // registries that did not answer, and when
 }
 
-func newImages(e engine.Engine, log *slog.Logger) *images {
-	return &images{engine: e, log: log, pulled: map[string]time.Time{}, seen: map[want]time.Time{}, silent: map[string]time.Time{}}
+func newImages(e engine.Engine, p peers, log *slog.Logger) *images {
+	return &images{engine: e, peers: p, log: log, pulled: map[string]time.Time{}, seen: map[want]time.Time{}, silent: map[string]time.Time{}}
 }
 
 // how says what to do about an image: whether to pull, and whether the task may start without.
@@ -102,19 +103,52 @@ func pinned(ref string) bool {
 	return ok
 }
 
-// choose brings an image here and returns what to call it. A task of an earlier build runs that build, as long as it is
-// here: its tag has moved on, and a rollback that started the image it is to get rid of would be none.
-func (i *images) choose(ctx context.Context, built string, w want) (string, error) {
-	if built != "" && w.policy != pullAlways && w.policy != pullRefresh {
-		tagged, err := i.engine.Image(ctx, w.ref)
-		if err == nil && tagged.ID == built {
-			return w.ref, nil
+// choose brings an image here and returns what to call it. A task of an earlier build runs that build, as long as some node
+// has it: its tag has moved on, and a rollback that started the image it is to get rid of would be none.
+func (i *images) choose(ctx context.Context, task, built string, w want) (string, error) {
+	if w.policy == pullAlways || w.policy == pullRefresh {
+		return w.ref, i.ensure(ctx, w)
+	}
+	why := ""
+	if built != "" {
+		name := i.build(ctx, built, w.ref)
+		if name == "" && w.policy != pullNever {
+			why = i.fetch(ctx, task)
+			name = i.build(ctx, built, w.ref)
 		}
-		if _, err := i.engine.Image(ctx, built); err == nil {
-			return built, nil
+		if name != "" {
+			return name, nil
 		}
 	}
-	return w.ref, i.ensure(ctx, w)
+	err := i.ensure(ctx, w)
+	if err == nil || w.policy == pullNever || ctx.Err() != nil || i.here(ctx, w.ref) {
+		return w.ref, err
+	}
+	if built == "" {
+		if why = i.fetch(ctx, task); i.here(ctx, w.ref) {
+			return w.ref, nil
+		}
+	}
+	if why != "" {
+		err = fmt.Errorf("%w; %s", err, why)
+	}
+	return w.ref, err
+}
+
+// build is what a build is called here, "" if it is not here.
+func (i *images) build(ctx context.Context, id, ref string) string {
+	if tagged, err := i.engine.Image(ctx, ref); err == nil && tagged.ID == id {
+		return ref
+	}
+	if i.here(ctx, id) {
+		return id
+	}
+	return ""
+}
+
+func (i *images) here(ctx context.Context, ref string) bool {
+	_, err := i.engine.Image(ctx, ref)
+	return err == nil
 }
 
 // ensure brings an image here as its policy has it.

@@ -91,7 +91,7 @@ func (a *Agent) prepare(t *task) job {
 	return func(ctx context.Context) func() {
 		made, err := a.place(ctx, p)
 		if err == nil {
-			made.image, err = a.images.choose(ctx, p.task.Extra.ImageID, want{
+			made.image, err = a.images.choose(ctx, p.task.ID, p.task.Extra.ImageID, want{
 				ref: p.task.Image(), auth: auth, policy: p.task.Extra.PullPolicy, after: p.task.Extra.PullAfter,
 			})
 		}

@@ -106,7 +106,7 @@ func TestSilentRegistryCostsLittle(t *testing.T) {
 			}
 			return nil
 		}})
-		i := newImages(e, slog.New(slog.DiscardHandler))
+		i := newImages(e, noPeers{}, slog.New(slog.DiscardHandler))
 		if err := i.ensure(t.Context(), want{ref: "r.example/app:1"}); err != nil {
 			t.Fatal(err)
 		}
@@ -128,7 +128,7 @@ func TestSilentRegistryCostsLittle(t *testing.T) {
 // TestAnEarlierBuildIsRunByItsID: a rollback of a rebuilt tag runs the image of before, where it is still there.
 func TestAnEarlierBuildIsRunByItsID(t *testing.T) {
 	e := sim.New(sim.Config{Pull: func(string) error { return nil }})
-	i := newImages(e, slog.New(slog.DiscardHandler))
+	i := newImages(e, noPeers{}, slog.New(slog.DiscardHandler))
 	const earlier = "r.example/earlier:1" // the engine takes an ID for a name
 	for _, ref := range []string{"r.example/app:1", earlier} {
 		if err := e.Pull(t.Context(), ref, ""); err != nil {
@@ -142,7 +142,7 @@ func TestAnEarlierBuildIsRunByItsID(t *testing.T) {
 	for _, c := range []struct{ built, policy, want string }{
 		{"", "", "r.example/app:1"}, {now.ID, "", "r.example/app:1"}, {earlier, "", earlier}, {"sha256:gone", "", "r.example/app:1"}, {earlier, pullAlways, "r.example/app:1"},
 	} {
-		if got, err := i.choose(t.Context(), c.built, want{ref: "r.example/app:1", policy: c.policy}); got != c.want || err != nil {
+		if got, err := i.choose(t.Context(), "task", c.built, want{ref: "r.example/app:1", policy: c.policy}); got != c.want || err != nil {
 			t.Errorf("built %q, policy %q: runs %q, want %q (%v)", c.built, c.policy, got, c.want, err)
 		}
 	}

@@ -28,6 +28,8 @@ type Handlers struct {
 	// Attach gives a container of a node a place on a network, Attached hears which places are held.
 	Attach   func(context.Context, AttachRequest) (Attachment, error)
 	Attached func(context.Context, Attached) (Reply, error)
+	// Image brings a task's image from another node.
+	Image func(context.Context, ImageRequest) (ImageReply, error)
 }
 
 // ManagerConn is the managers' side of the bus towards the workers.
@@ -74,6 +76,9 @@ func (m *ManagerConn) Serve(ctx context.Context, h Handlers) error {
 		},
 		whatAttached: func(ctx context.Context, msg *nats.Msg) ([]*nats.Msg, error) {
 			return handle(ctx, msg, func(a *Attached) *string { return &a.Node }, h.Attached)
+		},
+		whatImage: func(ctx context.Context, msg *nats.Msg) ([]*nats.Msg, error) {
+			return handle(ctx, msg, func(r *ImageRequest) *string { return &r.Node }, h.Image)
 		},
 	} {
 		// The closed handler runs after the last message has been passed on, so that

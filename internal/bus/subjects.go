@@ -47,6 +47,7 @@ const (
 	whatAttached = "attached"
 	whatAsk      = "ask" // to: questions; from: answer.<id>
 	whatAnswer   = "answer"
+	whatImage    = "image"
 	whatAssign   = "assign"
 	whatLogs     = "logs"    // to: requests; from: logs.<stream>, the chunks
 	whatLogAck   = "logack"  // to: logack.<stream>, more chunks may be sent

@@ -108,11 +108,11 @@ func ready(n *node) bool {
 func runs(n *node, p swarm.Platform) bool {
 	own := n.Description.Platform
 	return (p.OS == "" || p.OS == own.OS) &&
-		(p.Architecture == "" || architecture(p.Architecture) == architecture(own.Architecture))
+		(p.Architecture == "" || Architecture(p.Architecture) == Architecture(own.Architecture))
 }
 
-// architecture gives the two that have a kernel's name Go's.
-func architecture(name string) string {
+// Architecture gives the two that have a kernel's name, as nodes do, the name that images have.
+func Architecture(name string) string {
 	switch name {
 	case "x86_64":
 		return "amd64"
