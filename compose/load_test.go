@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -76,6 +77,38 @@ func TestLoadErrorsSayWhere(t *testing.T) {
 				t.Errorf("file = %q", e.File)
 			}
 		})
+	}
+}
+
+// What is wrong in a file that another takes in is placed there.
+func TestErrorsOfIncludedFilesSayWhere(t *testing.T) {
+	files := map[string]string{
+		"compose.yaml": "include: [inc.yml, {path: [sub/more.yml]}]\nservices:\n  web:\n    extends: {file: common.yml, service: base}\n",
+		"inc.yml":      "services:\n  db: {image: db}\n",
+		"sub/more.yml": "services:\n  mq:\n    image: mq\n",
+		"common.yml":   "services:\n  base:\n    image: a\n",
+	}
+	for _, c := range []struct {
+		file, add, key string
+		line           int
+	}{
+		{"inc.yml", "  cache:\n    image: a\n    stop_grace_period: -1s\n", "services.cache.stop_grace_period", 5},
+		{"sub/more.yml", "    deploy: {replicas: 2, mode: global}\n", "services.mq.deploy.replicas", 4},
+		{"inc.yml", "  cache: {imgae: a}\n", "services.cache.imgae", 3},
+	} {
+		changed := maps.Clone(files)
+		changed[c.file] += c.add
+		p, err := Load(t.Context(), LoadOptions{WorkingDir: write(t, changed), Env: []string{}})
+		if err == nil {
+			_, err = Convert(p, nil)
+		}
+		var e *LoadError
+		if !errors.As(err, &e) {
+			t.Fatalf("error is %T: %v", err, err)
+		}
+		if !strings.HasSuffix(e.File, c.file) || e.Line != c.line || e.Key != c.key {
+			t.Errorf("%s:%d: %s, want %s:%d: %s (%v)", e.File, e.Line, e.Key, c.file, c.line, c.key, err)
+		}
 	}
 }
 

@@ -209,7 +209,7 @@ type positions []struct {
 
 func newPositions(files []types.ConfigFile) positions {
 	var p positions
-	for _, f := range files {
+	for _, f := range append(related(files), files...) { // the files that were named have the last word
 		var doc yaml.Node
 		if yaml.Unmarshal(f.Content, &doc) != nil || len(doc.Content) == 0 {
 			continue // the loader has said so, or a later document of the stream is at fault
