@@ -55,9 +55,9 @@ func (a *app) nodeCmd() *cobra.Command {
 		a.drainCmd(),
 		a.nodeSetCmd("pause", "Give nodes no new tasks; those that run stay", func(s *swarm.NodeSpec) { s.Availability = swarm.NodeAvailabilityPause }),
 		a.nodeSetCmd("activate", "Let nodes have tasks again", func(s *swarm.NodeSpec) { s.Availability = swarm.NodeAvailabilityActive }),
-		a.nodeSetCmd("promote", "Make nodes managers", func(s *swarm.NodeSpec) { s.Role = swarm.NodeRoleManager }),
+		a.nodeRoleCmd("promote", "Make nodes managers", swarm.NodeRoleManager),
 		a.nodeSetCmd("accept", "Let nodes end tasks that the managers do not know, after the state was restored", func(s *swarm.NodeSpec) { setLabels(s, []string{"orch.accept=present"}, nil) }),
-		a.nodeSetCmd("demote", "Make nodes plain workers", func(s *swarm.NodeSpec) { s.Role = swarm.NodeRoleWorker }))
+		a.nodeRoleCmd("demote", "Make nodes plain workers", swarm.NodeRoleWorker))
 	return cmd
 }
 

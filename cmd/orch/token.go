@@ -114,6 +114,7 @@ func (a *app) joinCmd() *cobra.Command {
 			role = "manager"
 		}
 		fmt.Fprintf(a.out, "This machine is a %s of the cluster now.\n", role)
+		a.warnManagers(info.Swarm.Managers)
 		return nil
 	}
 	return cmd
