@@ -71,7 +71,7 @@ func (a *app) root() *cobra.Command {
 			a.runCmd(), a.execCmd(), a.portForwardCmd(), a.scaleCmd(), a.restartCmd(), a.updateCmd(), a.promoteCmd(),
 		}},
 		{"cluster", "Cluster:", []*cobra.Command{
-			a.initCmd(), a.joinCmd(), a.leaveCmd(), a.tokenCmd(), a.nodeCmd(), a.rebalanceCmd(), a.netCmd(), a.autolockCmd(), a.unlockCmd(), a.caCmd(), a.backupCmd(), a.restoreCmd(), a.infoCmd(), a.daemonCmd(),
+			a.initCmd(), a.joinCmd(), a.leaveCmd(), a.tokenCmd(), a.nodeCmd(), a.rebalanceCmd(), a.netCmd(), a.autolockCmd(), a.unlockCmd(), a.caCmd(), a.backupCmd(), a.restoreCmd(), a.infoCmd(), a.doctorCmd(), a.daemonCmd(),
 		}},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
