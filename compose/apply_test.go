@@ -110,6 +110,40 @@ func TestPlanShowsFieldsAndRestarts(t *testing.T) {
 	})
 }
 
+// A service restarts with what it depends on where it says so, through several services, and not with a mere scaling.
+func TestRestartsWithItsDependency(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		const yaml = `services:
+  web: {image: w, depends_on: {api: {condition: service_started, restart: true}}}
+  api: {image: a, depends_on: {db: {condition: service_started, restart: true}}}
+  other: {image: o, depends_on: [db], links: [db]}
+  db: {image: d}
+`
+		if err := deployOf(t, c, yaml, PlanOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		scaled := planOf(t, c, strings.Replace(yaml, "{image: d}", "{image: d, scale: 2}", 1), PlanOptions{})
+		if n := scaled.restarting(); n != 0 {
+			t.Errorf("scaling restarts %d services: %+v", n, scaled.Changes)
+		}
+		c.calls = nil
+		changed := strings.Replace(yaml, "{image: d}", "{image: d2}", 1)
+		if err := deployOf(t, c, changed, PlanOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff([]string{"create orch.revision.s.2", "update s_db", "update s_api", "update s_web"}, c.calls); d != "" {
+			t.Error(d)
+		}
+		if got := c.services["s_web"].Spec.TaskTemplate.ForceUpdate; got != 1 {
+			t.Errorf("web was restarted %d times", got)
+		}
+		if again := planOf(t, c, changed, PlanOptions{}); !again.Empty() {
+			t.Errorf("changes are left: %+v", again.Changes)
+		}
+	})
+}
+
 func TestChangedConfigRollsAndOldOneStaysWithItsRevision(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster()

@@ -137,6 +137,20 @@ func (c *converter) linkAliases() {
 	}
 }
 
+// dependencies are depends_on and what follows from links. compose-go has a linked service's restart restart the one that
+// links to it, as docker compose must; names are looked up anew here, so only a restart that is asked for is one.
+func dependencies(s types.ServiceConfig) types.DependsOnConfig {
+	deps := maps.Clone(s.DependsOn)
+	for _, link := range s.Links {
+		target, _, _ := strings.Cut(link, ":")
+		if d, ok := deps[target]; ok {
+			d.Restart = false
+			deps[target] = d
+		}
+	}
+	return deps
+}
+
 func (c *converter) service(s types.ServiceConfig) (Service, error) {
 	deploy := s.Deploy
 	if deploy == nil {
@@ -146,13 +160,13 @@ func (c *converter) service(s types.ServiceConfig) (Service, error) {
 	if image == "" && s.Build != nil {
 		image = ImageName(c.project, s)
 	}
-	out := Service{Key: s.Name, DependsOn: s.DependsOn}
+	out := Service{Key: s.Name, DependsOn: dependencies(s)}
 	spec := &out.Spec
 	spec.Name = c.scoped(s.Name)
 	spec.Labels = c.labels(deploy.Labels)
 	spec.Labels[LabelImage] = image
-	if len(s.DependsOn) > 0 {
-		b, err := json.Marshal(s.DependsOn)
+	if len(out.DependsOn) > 0 {
+		b, err := json.Marshal(out.DependsOn)
 		if err != nil {
 			return out, fmt.Errorf("depends_on: %w", err)
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -47,7 +48,8 @@ type Change struct {
 	Fields   []Field `json:"fields,omitempty"`
 	Restarts bool    `json:"restarts,omitempty"` // tasks that run are replaced
 
-	id string
+	id    string
+	force bool // its tasks are replaced though its specification stays as it is
 }
 
 // Plan is the difference between a stack as wanted and as it is. It can be applied once.
@@ -97,6 +99,7 @@ func diff(want *Stack, have *state, o PlanOptions) (*Plan, error) {
 	for _, s := range want.Services {
 		p.Changes = append(p.Changes, p.service(s))
 	}
+	p.restartDependents()
 	p.removals(o.Prune)
 	p.warnTarget()
 	return p, nil
@@ -190,6 +193,35 @@ func (p *Plan) service(s Service) Change {
 		c.Restarts = slices.ContainsFunc(c.Fields, restarts)
 	}
 	return c
+}
+
+// restartDependents replaces the tasks of services whose dependency's tasks are replaced, where their file asks for it with
+// `restart: true`.
+func (p *Plan) restartDependents() {
+	byName := map[string]*Change{}
+	for i := range p.Changes {
+		if p.Changes[i].Kind == KindService {
+			byName[p.Changes[i].Name] = &p.Changes[i]
+		}
+	}
+	for again := true; again; {
+		again = false
+		for _, s := range p.want.Services {
+			c := byName[s.Spec.Name]
+			if c.Action == Create || c.Restarts {
+				continue
+			}
+			for _, dep := range slices.Sorted(maps.Keys(s.DependsOn)) {
+				on := byName[p.Stack+"_"+dep]
+				if on == nil || !s.DependsOn[dep].Restart || !on.Restarts {
+					continue
+				}
+				c.Action, c.Restarts, c.force, again = Update, true, true, true
+				c.Fields = append(c.Fields, Field{Path: "TaskTemplate.ForceUpdate", New: "one more, as " + dep + " is restarted"})
+				break
+			}
+		}
+	}
 }
 
 // restarts follows Swarm: a task is out of date when its task template or its endpoint is, except for where it may run.

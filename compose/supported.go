@@ -56,9 +56,8 @@ var supportTable = []support{
 	{key: "services.*.cpus", status: honoured, how: "Resources.Limits.NanoCPUs, unless deploy.resources says otherwise"},
 	{key: "services.*.credential_spec", status: honoured, how: "Privileges.CredentialSpec",
 		sub: "config file registry"},
-	{key: "services.*.depends_on", status: honoured, how: "order and conditions of the rollout; label orch.depends_on",
-		sub: "*.condition *.required"},
-	{key: "services.*.depends_on.*.restart", status: warned, how: "a dependency's update does not restart the service", set: isTrue},
+	{key: "services.*.depends_on", status: honoured, how: "order and conditions of the rollout, and with `restart: true` a restart along with the dependency's; label orch.depends_on",
+		sub: "*.condition *.required *.restart"},
 	{key: "services.*.deploy", status: honoured, how: "the service's spec",
 		sub: "endpoint_mode labels mode replicas"},
 	{key: "services.*.deploy.placement", status: honoured, how: "Placement",
@@ -170,8 +169,6 @@ var supportTable = []support{
 	{key: "services.*.volumes_from", status: refused, how: "tasks of two services need not be on one node; name the volume"},
 	{key: "services.*.working_dir", status: honoured, how: "ContainerSpec.Dir"},
 }
-
-func isTrue(v any) bool { return v == true }
 
 // anyHostIP leaves out the addresses that mean every address, which is what a published port has.
 func anyHostIP(v any) bool { return v != "" && v != "0.0.0.0" && v != "::" }

@@ -86,6 +86,9 @@ func (r *rollout) write(ctx context.Context, t *tracked, now *swarm.Service) err
 		return fmt.Errorf("create service %s: it has come into being since the plan was made; plan again", spec.Name)
 	}
 	keep(&spec, now.Spec)
+	if t.change.force {
+		spec.TaskTemplate.ForceUpdate++
+	}
 	return r.update(ctx, *now, spec)
 }
 
