@@ -47,7 +47,7 @@ func (t *table) begin() error {
 	c.AddObj(&nftables.CounterObj{Table: t.at, Name: datagrams})
 	for p := range protocols {
 		m := &nftables.Set{Table: t.at, Name: mapOf(p), IsMap: true, KeyType: nftables.TypeInetService, DataType: nftables.TypeVerdict}
-		if err := c.AddSet(m, nil); err != nil {
+		if err := nft.AddSet(c, m, nil); err != nil {
 			return fmt.Errorf("encode the map of %s ports: %w", p, err)
 		}
 		t.maps[p] = m
@@ -106,7 +106,7 @@ func (t *table) leave(networks []Network) error {
 		}
 	}
 	if len(from) > 0 {
-		if err := t.conn.AddSet(own, from); err != nil {
+		if err := nft.AddSet(t.conn, own, from); err != nil {
 			return fmt.Errorf("encode the node's addresses: %w", err)
 		}
 		t.rule(t.post, []expr.Any{

@@ -31,7 +31,7 @@ func Choose(c *nftables.Conn, t *nftables.Table, addrs []netip.Addr, sticky bool
 		// The generator's number is the machine's, not the network's.
 		elements[i] = nftables.SetElement{Key: binaryutil.NativeEndian.PutUint32(uint32(i)), Val: a.AsSlice()}
 	}
-	if err := c.AddSet(m, elements); err != nil {
+	if err := AddSet(c, m, elements); err != nil {
 		return nil, fmt.Errorf("encode %d addresses: %w", len(addrs), err)
 	}
 	n := uint32(len(list))

@@ -10,6 +10,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
@@ -27,6 +28,21 @@ func Dial(ns int) (*nftables.Conn, error) {
 		}
 		return c.SetReadBuffer(sockBuffer)
 	}))
+}
+
+// sets numbers sets and maps within their transactions: the library's own count is not for several transactions at a time.
+var sets atomic.Uint32
+
+// AddSet adds a set or map with its elements to the transaction.
+func AddSet(c *nftables.Conn, s *nftables.Set, elements []nftables.SetElement) error {
+	s.ID = sets.Add(1)
+	switch { // the kernel puts a number in the place of %d
+	case s.Anonymous && s.IsMap:
+		s.Name = "__map%d"
+	case s.Anonymous:
+		s.Name = "__set%d"
+	}
+	return c.AddSet(s, elements)
 }
 
 // Eye looks at the rules of one namespace. It is not safe for concurrent use.

@@ -171,8 +171,8 @@ func (s *Space) begin() {
 	c.AddTable(s.table)
 	s.vips = &nftables.Set{Table: s.table, Name: "vips", IsMap: true, KeyType: nftables.TypeIPAddr, DataType: nftables.TypeVerdict}
 	s.dead = &nftables.Set{Table: s.table, Name: "dead", KeyType: nftables.TypeIPAddr}
-	_ = c.AddSet(s.vips, nil) // nothing to encode that could fail
-	_ = c.AddSet(s.dead, nil)
+	_ = nft.AddSet(c, s.vips, nil) // nothing to encode that could fail
+	_ = nft.AddSet(c, s.dead, nil)
 	c.AddObj(&nftables.CounterObj{Table: s.table, Name: udpCounter})
 	nat := c.AddChain(&nftables.Chain{
 		Table: s.table, Name: "out", Type: nftables.ChainTypeNAT, Hooknum: nftables.ChainHookOutput, Priority: nftables.ChainPriorityNATDest,

@@ -2,6 +2,7 @@ package vip
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 	"os"
 	"runtime"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sync/errgroup"
 )
 
 // throwaway is a namespace that ends with the test.
@@ -119,5 +121,31 @@ func BenchmarkOneOf500(b *testing.B) {
 		if err := s.Apply(table); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// Namespaces are programmed at the same time; nothing of theirs is shared.
+func TestSpacesDoNotMeet(t *testing.T) {
+	var group errgroup.Group
+	for range 4 {
+		s, err := OpenAt(throwaway(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		group.Go(func() error {
+			for i := range 10 {
+				if err := s.Apply(many(20, 1+i%3)); err != nil {
+					return err
+				}
+				if whole, err := s.Whole(); err != nil || !whole {
+					return fmt.Errorf("not whole: %w", err)
+				}
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Error(err)
 	}
 }
