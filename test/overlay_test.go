@@ -3,7 +3,9 @@ package test
 import (
 	"bytes"
 	"context"
+	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -188,5 +190,32 @@ func TestEncrypted(t *testing.T) {
 		if readable != c.readable {
 			t.Errorf("on %s the answer can be read on the wire: %v (%d frames)", c.network, readable, len(frames))
 		}
+	}
+}
+
+// startsVariable says how many containers TestFirstMillisecond starts; a proof takes 500.
+const startsVariable = "ORCH_STARTS"
+
+// What a container does first, in the first millisecond of its life, works: it looks a service up and connects to it.
+func TestFirstMillisecond(t *testing.T) {
+	manager, _ := mesh(t)
+	starts := 20
+	if s := os.Getenv(startsVariable); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			t.Fatalf("%s: %v", startsVariable, err)
+		}
+		starts = n
+	}
+	manager.mustDocker("network", "create", "-d", "overlay", "back")
+	manager.mustDocker("service", "create", "-q", "--name", "web", "--replicas", "2", "--network", "back", "--no-resolve-image", lab.Image, "serve", ":8080")
+	manager.mustDocker("service", "create", "-d", "-q", "--name", "first", "--mode", "replicated-job", "--replicas", strconv.Itoa(starts), "--max-concurrent", "8",
+		"--restart-condition", "none", "--network", "back", "--no-resolve-image", lab.Image, "get", "http://web:8080")
+	count := func(state string) int {
+		return strings.Count(manager.mustDocker("service", "ps", "first", "--format", "{{.CurrentState}}"), state)
+	}
+	eventually(t, time.Minute+time.Duration(starts)*4*time.Second, "all containers have ended", func() bool { return count("Complete")+count("Failed") == starts })
+	if failed := count("Failed"); failed > 0 {
+		t.Errorf("%d of %d did not reach the service:\n%s", failed, starts, manager.mustDocker("service", "logs", "first"))
 	}
 }
