@@ -16,12 +16,15 @@ const initTimeout = time.Minute
 func (a *app) initCmd() *cobra.Command {
 	var s starter
 	var pools []string
+	var pathPort, poolSize uint32
 	var autolock, forceNew bool
 	cmd := &cobra.Command{Use: "init", Short: "Make this machine a cluster of one", Args: cobra.NoArgs,
 		Long: "Make this machine a cluster of one: manager and worker. Starts the daemon if it does not run, as a systemd unit where\n" +
 			"systemd runs the machine, as a background process elsewhere. `orch leave --force` undoes all of it."}
 	s.flags(cmd)
-	cmd.Flags().StringArrayVar(&pools, "default-addr-pool", nil, "take the networks' subnets from this `CIDR`")
+	cmd.Flags().StringArrayVar(&pools, "default-addr-pool", nil, "take the networks' subnets from this `CIDR`; may be given more than once")
+	cmd.Flags().Uint32Var(&poolSize, "default-addr-pool-mask-length", 0, "length of the subnets' `prefix` (default 24)")
+	cmd.Flags().Uint32Var(&pathPort, "data-path-port", 0, "UDP `port` of the traffic of containers between nodes, 1024 to 49151; encrypted networks take the one above, too (default 4789)")
 	cmd.Flags().BoolVar(&autolock, "autolock", false, "lock the managers' keys on disk: a restarted manager waits for orch unlock")
 	cmd.Flags().BoolVar(&forceNew, "force-new-cluster", false, "after most managers are lost for good: go on from what this one has, alone")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -32,7 +35,7 @@ func (a *app) initCmd() *cobra.Command {
 			return err
 		}
 		defer cli.Close()
-		id, err := cli.SwarmInit(ctx, swarm.InitRequest{ListenAddr: s.listenAddr, AdvertiseAddr: s.advertiseAddr, DefaultAddrPool: pools, AutoLockManagers: autolock, ForceNewCluster: forceNew})
+		id, err := cli.SwarmInit(ctx, swarm.InitRequest{ListenAddr: s.listenAddr, AdvertiseAddr: s.advertiseAddr, DataPathAddr: s.dataPathAddr, DataPathPort: pathPort, DefaultAddrPool: pools, SubnetSize: poolSize, AutoLockManagers: autolock, ForceNewCluster: forceNew})
 		if err != nil {
 			return err
 		}

@@ -28,6 +28,7 @@ type starter struct {
 	dataDir       string
 	listenAddr    string
 	advertiseAddr string
+	dataPathAddr  string
 	dockerHost    string
 	supervisor    string
 }
@@ -35,6 +36,7 @@ type starter struct {
 func (s *starter) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&s.dataDir, "data-dir", defaultDataDir, "`DIRECTORY` for a daemon that has to be started")
 	cmd.Flags().StringVar(&s.listenAddr, "listen-addr", "0.0.0.0:2377", "where other nodes reach this one: `ADDRESS[:PORT]`")
+	cmd.Flags().StringVar(&s.dataPathAddr, "data-path-addr", "", "where other nodes send the traffic of containers: `ADDRESS` or an interface (default that of --advertise-addr)")
 	cmd.Flags().StringVar(&s.advertiseAddr, "advertise-addr", "", "what other nodes are told: `ADDRESS[:PORT]` or an interface")
 	cmd.Flags().StringVar(&s.dockerHost, "docker-host", defaultDockerHost, "the local engine, for a daemon that has to be started")
 	cmd.Flags().StringVar(&s.supervisor, "supervisor", "auto", "what runs the daemon: systemd, process, or auto")

@@ -102,7 +102,7 @@ func (a *app) joinCmd() *cobra.Command {
 		if _, _, err := net.SplitHostPort(remote); err != nil {
 			remote = net.JoinHostPort(remote, "2377")
 		}
-		if err := cli.SwarmJoin(ctx, swarm.JoinRequest{ListenAddr: s.listenAddr, AdvertiseAddr: s.advertiseAddr, RemoteAddrs: []string{remote}, JoinToken: token}); err != nil {
+		if err := cli.SwarmJoin(ctx, swarm.JoinRequest{ListenAddr: s.listenAddr, AdvertiseAddr: s.advertiseAddr, DataPathAddr: s.dataPathAddr, RemoteAddrs: []string{remote}, JoinToken: token}); err != nil {
 			return err
 		}
 		info, err := cli.Info(ctx)
