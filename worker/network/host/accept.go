@@ -78,7 +78,11 @@ func (a *accepts) rules(p Plan) []rule {
 		add(inputChain, "-i %s+ -p %s -m %s --dport 53", overlay.BridgePrefix, protocol, protocol)
 	}
 	for _, peer := range p.Peers {
-		add(inputChain, "-s %s -p udp -m udp --dport %d", netip.PrefixFrom(peer, peer.BitLen()), p.VXLAN)
+		from := netip.PrefixFrom(peer, peer.BitLen())
+		add(inputChain, "-s %s -p udp -m udp --dport %d", from, p.VXLAN)
+		// Encrypted networks: WireGuard, or IPsec and what comes out of it.
+		add(inputChain, "-s %s -p udp -m udp --dport %d", from, p.VXLAN+1)
+		add(inputChain, "-s %s -p esp", from)
 	}
 	for _, protocol := range []swarm.PortConfigProtocol{swarm.PortConfigProtocolTCP, swarm.PortConfigProtocolUDP} {
 		for list := range slices.Chunk(numbers(p.Published, protocol), portsPerRule) {

@@ -94,7 +94,7 @@ func TestTheScriptOfIptables(t *testing.T) {
 	first := a.script(parseSaved(engineRules), rules)
 	for _, want := range []string{
 		"-A ORCH-USER-x -m connmark --mark 0x6f726368 -j ACCEPT\n", "-A ORCH-FORWARD-x -i ovb4321 ! -o ovb4321 -j ACCEPT\n",
-		"-A ORCH-INPUT-x -s 192.0.2.7/32 -p udp -m udp --dport 4789 -j ACCEPT\n", "-A ORCH-INPUT-x -p tcp -m multiport --dports 8080 -j ACCEPT\n",
+		"-A ORCH-INPUT-x -s 192.0.2.7/32 -p udp -m udp --dport 4789 -j ACCEPT\n", "-A ORCH-INPUT-x -s 192.0.2.7/32 -p esp -j ACCEPT\n", "-A ORCH-INPUT-x -p tcp -m multiport --dports 8080 -j ACCEPT\n",
 		"-I DOCKER-USER -j ORCH-USER-x\n", "-A FORWARD -j ORCH-FORWARD-x\n", "-I INPUT -j ORCH-INPUT-x\n",
 	} {
 		if !strings.Contains(first, want) {
