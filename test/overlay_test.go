@@ -190,6 +190,11 @@ func TestEncrypted(t *testing.T) {
 		if readable != c.readable {
 			t.Errorf("on %s the answer can be read on the wire: %v (%d frames)", c.network, readable, len(frames))
 		}
+		if rate, err := worker.docker("exec", c.network, "/app", "fetch", "http://"+c.network+"-web:8080/bulk/64"); err != nil {
+			t.Errorf("64 MiB on %s: %v: %s", c.network, err, rate)
+		} else {
+			t.Logf("64 MiB on %s: %s", c.network, rate)
+		}
 	}
 }
 

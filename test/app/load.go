@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -173,6 +174,42 @@ func (c *caller) exchange() (int64, error) {
 	return n, err
 }
 
+// pattern is what a bulk answer repeats: no byte of it can be out of place and pass.
+func pattern() []byte {
+	block := make([]byte, 1<<20)
+	for i := range block {
+		block[i] = byte(i*7 + i>>9)
+	}
+	return block
+}
+
+// fetch reads a bulk answer to its end.
+func fetch(ctx context.Context, url string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	begin := time.Now()
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	want, got := pattern(), make([]byte, 1<<20)
+	n := 0
+	for ; ; n++ {
+		switch _, err := io.ReadFull(resp.Body, got); {
+		case err == io.EOF && int64(n)<<20 == resp.ContentLength:
+			fmt.Printf("%.0f MB/s\n", float64(n<<20)/1e6/time.Since(begin).Seconds())
+			return nil
+		case err != nil:
+			return fmt.Errorf("after %d MiB: %w", n, err)
+		case !bytes.Equal(want, got):
+			return fmt.Errorf("the MiB after %d is not what was sent", n)
+		}
+	}
+}
+
 // bulk answers with as many MiB as the path says.
 func bulk(w http.ResponseWriter, r *http.Request) {
 	n, err := strconv.Atoi(strings.TrimPrefix(r.URL.Path, "/bulk/"))
@@ -181,7 +218,7 @@ func bulk(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Length", strconv.Itoa(n<<20))
-	block := make([]byte, 1<<20)
+	block := pattern()
 	for range n {
 		if _, err := w.Write(block); err != nil {
 			return

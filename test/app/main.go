@@ -21,6 +21,7 @@ app load keep|new ADDR PATH SECONDS CLIENTS
                      ask as fast as it goes, and print what came of it
 app names SERVER NAME SECONDS RATE CLIENTS
                      the same with names
+app fetch URL        read an answer of /bulk/MIB, see that it is whole, and print the rate
 app exit CODE [WAIT] end with CODE after WAIT
 app lines N          print N lines, then wait for SIGTERM
 app cat FILE         print a file
@@ -48,6 +49,8 @@ func run(ctx context.Context, args []string) error {
 		return load(ctx, args[1], args[2], args[3], args[4], args[5])
 	case "names":
 		return names(ctx, args[1], args[2], args[3], args[4], args[5])
+	case "fetch":
+		return fetch(ctx, args[1])
 	case "exit":
 		return exit(args[1], args[2])
 	case "lines":
