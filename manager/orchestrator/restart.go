@@ -47,6 +47,7 @@ func (p *pass) finished(t *task) bool {
 }
 
 func (p *pass) replace(s *slot, t *task) {
+	waiting := next(t)
 	p.stop(t)
 	if !p.restartable(s, t) || slices.ContainsFunc(s.live(), p.underWay) {
 		return
@@ -61,7 +62,8 @@ func (p *pass) replace(s *slot, t *task) {
 		// The update's own task that was lost, or failed later than it was
 		// watched: the slot is not done again before this one runs.
 		own := t.Rolled && !p.early(t, p.config().Monitor)
-		c.Rolled = (other || own) && (p.rolling() || p.paused())
+		// What failed before its slot's turn is followed by one that waits, too.
+		c.Rolled = (other || own || waiting) && (p.rolling() || p.paused())
 		if !other && !p.perNode() {
 			c.Failures = failures(t)
 		}

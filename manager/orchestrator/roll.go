@@ -106,20 +106,41 @@ func (p *pass) roll(all, stale slots, busy int, c swarm.UpdateConfig) {
 	slices.SortStableFunc(stale, func(a, b *slot) int { return first(!a.running(), !b.running()) })
 	for _, s := range stale[:allowed] {
 		t := p.makeAhead(s)
-		if free > 0 && p.mayTurn(t, c.Order) {
-			p.turn(all, t, c.Order)
-			free--
+		if free == 0 || t != nil && !p.mayTurn(t, c) {
+			continue
 		}
+		p.turn(all, s, t, c.Order)
+		free--
 	}
 }
 
-// makeAhead is the task that the slot is to have next, made if need be.
+// tried says that an attempt at the slot has failed, and that the update goes on
+// nevertheless.
+func (p *pass) tried(s *slot, c swarm.UpdateConfig) bool {
+	return slices.ContainsFunc(s.tasks, func(t *task) bool {
+		putUpWith := c.FailureAction == swarm.UpdateFailureActionContinue ||
+			p.current() && slices.Contains(p.service.Rollout.Failed, t.ID)
+		return t.SpecVersion == p.service.SpecVersion && putUpWith && p.early(t, c.Monitor)
+	})
+}
+
+// givenUp says that the slot is left as it is: its new task has failed for good,
+// and with start-first the old one goes for nobody but its successor.
+func (p *pass) givenUp(s *slot, c swarm.UpdateConfig) bool {
+	return c.Order == swarm.UpdateOrderStartFirst && !slices.ContainsFunc(s.live(), p.ahead) && p.tried(s, c)
+}
+
+// makeAhead is the task that the slot is to have next, made if need be; nil if
+// the restart policy has given up on it.
 func (p *pass) makeAhead(s *slot) *task {
 	old := s.live()
 	for _, t := range old {
 		if p.ahead(t) {
 			return t
 		}
+	}
+	if p.tried(s, p.config()) {
+		return nil
 	}
 	stays := p.serving(old)
 	n := p.create(s)
@@ -158,24 +179,25 @@ func (p *pass) serving(old []*task) *task {
 }
 
 // mayTurn says that nothing is gained by waiting: the new task is prepared, or
-// cannot be before the old one is gone, as what that holds is all there is. An
-// old one that does not run is not waited for.
-func (p *pass) mayTurn(t *task, order string) bool {
-	if order == swarm.UpdateOrderStartFirst || !t.slot.running() {
+// cannot be before the old one is gone, as what that holds is all there is, or
+// has failed and is to be put up with. An old one that does not run is not
+// waited for.
+func (p *pass) mayTurn(t *task, c swarm.UpdateConfig) bool {
+	if c.Order == swarm.UpdateOrderStartFirst || !t.slot.running() || p.tried(t.slot, c) {
 		return true
 	}
 	unplaceable := !t.Assigned() && t.Status.Err != ""
 	return unplaceable || store.Rank(t.Status.State) >= store.Rank(swarm.TaskStateReady) && !t.Ended()
 }
 
-// turn lets the new task run: beside the old one, or after it.
-func (p *pass) turn(all slots, t *task, order string) {
-	if order == swarm.UpdateOrderStartFirst {
+// turn lets the new task run, if there is one: beside the old one, or after it.
+func (p *pass) turn(all slots, s *slot, t *task, order string) {
+	if t != nil && order == swarm.UpdateOrderStartFirst {
 		standby := p.blueGreen() && slices.ContainsFunc(all, (*slot).running)
 		p.change(t, func(c *store.Task) { c.DesiredState, c.Standby = swarm.TaskStateRunning, standby })
 		return
 	}
-	for _, other := range t.slot.live() {
+	for _, other := range s.live() {
 		if other != t {
 			p.stop(other)
 		}

@@ -73,7 +73,7 @@ func (p *pass) judge() {
 		return
 	}
 	for _, t := range p.slots.tasks() {
-		if !t.Wanted() || slices.Contains(p.service.Rollout.Failed, t.ID) || !p.early(t, c.Monitor) {
+		if !t.Wanted() || p.counted(t.slot) || !p.early(t, c.Monitor) {
 			continue
 		}
 		p.changeRollout(func(r *store.Rollout) { r.Failed = append(slices.Clone(r.Failed), t.ID) })
@@ -82,6 +82,11 @@ func (p *pass) judge() {
 			return
 		}
 	}
+}
+
+// counted says that a failure in the slot counts already: a slot fails once.
+func (p *pass) counted(s *slot) bool {
+	return slices.ContainsFunc(s.tasks, func(t *task) bool { return slices.Contains(p.service.Rollout.Failed, t.ID) })
 }
 
 // judged is how many slots failures are counted against.
@@ -182,6 +187,7 @@ func (p *pass) update(all slots) {
 	stale := slices.DeleteFunc(slices.Clone(all), func(s *slot) bool { return !p.stale(s) })
 	p.start(all, stale)
 	c = p.config() // what has started may be a trial
+	stale = slices.DeleteFunc(stale, func(s *slot) bool { return p.givenUp(s, c) })
 	busy := 0
 	for _, s := range all {
 		if p.busy(s, c.Delay) {
