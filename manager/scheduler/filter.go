@@ -56,7 +56,7 @@ func filters(t *store.Task) filterSet {
 		return !slices.ContainsFunc(ports, func(p port) bool { return n.ports[p] })
 	}, "host-mode port already in use on %s")
 	add(placement.MaxReplicas > 0, func(n *node) bool {
-		return uint64(n.byService[t.ServiceID]) < placement.MaxReplicas
+		return uint64(n.byService[t.ServiceID]+n.leaving[t.ServiceID]) < placement.MaxReplicas
 	}, "max replicas per node limit exceed")
 	add(hasClusterVolume(t), func(*node) bool { return false }, "cannot fulfill requested CSI volume mounts on %s")
 	return fs

@@ -21,6 +21,7 @@ type node struct {
 	*store.Node
 	tasks     int            // that are wanted
 	byService map[string]int // of them
+	leaving   map[string]int // wanted until another has replaced them, by service
 	cpu       int64          // nanoCPUs not reserved
 	memory    int64          // bytes not reserved
 	generic   []swarm.GenericResource
@@ -35,7 +36,7 @@ type port struct {
 func newNode(n *store.Node) *node {
 	r := n.Description.Resources
 	return &node{
-		Node: n, byService: map[string]int{}, ports: map[port]bool{},
+		Node: n, byService: map[string]int{}, leaving: map[string]int{}, ports: map[port]bool{},
 		cpu: r.NanoCPUs, memory: r.MemoryBytes, generic: copyGeneric(r.GenericResources),
 	}
 }
@@ -43,7 +44,10 @@ func newNode(n *store.Node) *node {
 // add counts a task in. One that is being stopped still holds what it reserved, and one that another is about to replace
 // is as good as gone: an update leaves the tasks as evenly spread as it found them.
 func (n *node) add(t *store.Task, leaving bool) {
-	if t.Wanted() && !leaving {
+	switch {
+	case t.Wanted() && leaving:
+		n.leaving[t.ServiceID]++
+	case t.Wanted():
 		n.tasks++
 		n.byService[t.ServiceID]++
 	}
