@@ -8,7 +8,11 @@ import (
 	"orch/test/lab"
 )
 
-// Three managers: one joins after the other, each serves the API, and the loss of the leader costs seconds.
+// writesWithin is the README's word on a lost leader, with room for a machine that is busy with other tests.
+const writesWithin = 8 * time.Second
+
+// Three managers: one joins after the other, each serves the API, and what is lost with the leader's machine, and a worker's in the same
+// moment, runs elsewhere. The rest does not notice.
 func TestManagers(t *testing.T) {
 	l := lab.New(t, lab.Config{Hosts: 4})
 	if err := l.Load(t.Context()); err != nil {
@@ -16,13 +20,8 @@ func TestManagers(t *testing.T) {
 	}
 	first := start(t, l.Hosts[0])
 	token := strings.TrimSpace(first.orch("token", "manager", "-q"))
-	managers := []node{first}
-	for _, h := range l.Hosts[1:3] {
-		began := time.Now()
-		managers = append(managers, join(t, h, token, first.Addr))
-		t.Logf("%s joined in %s", h.Name, time.Since(began))
-	}
-	worker := join(t, l.Hosts[3], strings.TrimSpace(first.orch("token", "worker", "-q")), first.Addr)
+	managers := []node{first, join(t, l.Hosts[1], token, first.Addr), join(t, l.Hosts[2], token, first.Addr)}
+	join(t, l.Hosts[3], strings.TrimSpace(first.orch("token", "worker", "-q")), first.Addr)
 	for _, m := range managers { // each answers, and says the same
 		eventually(t, 10*time.Second, "four ready nodes, three of them managers, through "+m.Name, func() bool {
 			out := m.orch("node", "ls", "--format", "{{.Status}} {{.Role}} {{.Reachability}}")
@@ -30,30 +29,58 @@ func TestManagers(t *testing.T) {
 		})
 	}
 	first.orch("deploy", "-c", first.file("compose.yml", spreadApplication), "--timeout", "60s")
-	before := worker.sh("docker ps -q")
-	if err := l.Hosts[0].Kill(); err != nil {
-		t.Fatal(err)
+	before := strings.Fields(managers[2].sh("docker ps -q"))
+	lost := time.Now()
+	for _, h := range []*lab.Host{l.Hosts[0], l.Hosts[3]} {
+		if err := h.Kill(); err != nil {
+			t.Fatal(err)
+		}
 	}
-	killed := time.Now()
-	managers[1].orch("node", "ls") // reads answer throughout
-	if took := time.Since(killed); took > time.Second {
-		t.Errorf("a read took %s", took)
+	if begin := time.Now(); !strings.Contains(managers[1].orch("node", "ls"), l.Hosts[2].Name) || time.Since(begin) > 2*time.Second {
+		t.Errorf("a read through another manager took %s", time.Since(begin))
 	}
 	managers[1].orch("scale", "shop_web=4")
-	t.Logf("written %s after the leader was killed", time.Since(killed))
-	eventually(t, 20*time.Second, "four tasks on the others", func() bool {
-		n := 0
-		for line := range strings.Lines(managers[2].orch("ps", "shop")) {
-			if strings.Contains(line, " running (healthy) ") && !strings.Contains(line, " n1 ") {
-				n++
+	if took := time.Since(lost); took > writesWithin {
+		t.Errorf("writes went on only after %s", took)
+	} else {
+		t.Logf("written after %.1f s", took.Seconds())
+	}
+	eventually(t, 20*time.Second, "four tasks on the two machines that are left", func() bool {
+		out := managers[2].orch("ps", "shop")
+		running := 0
+		for line := range strings.Lines(out) {
+			if strings.Contains(line, " running (healthy) ") && (strings.Contains(line, " n2 ") || strings.Contains(line, " n3 ")) {
+				running++
 			}
 		}
-		return n == 4
+		return running == 4
 	})
-	t.Logf("four tasks elsewhere after %s", time.Since(killed))
-	t.Log(managers[1].orch("node", "ls"))
-	t.Log(managers[1].orch("ps", "shop"))
-	if after := worker.sh("docker ps -q"); !strings.Contains(after, strings.TrimSpace(before)) {
-		t.Errorf("containers on the worker were %s, and are %s", before, after)
+	t.Logf("all tasks elsewhere after %.1f s", time.Since(lost).Seconds())
+	after := managers[2].sh("docker ps -q")
+	for _, id := range before {
+		if !strings.Contains(after, id) {
+			t.Errorf("container %s on a machine that was not lost is gone", id)
+		}
 	}
+	pausedLeader(t, managers[1], managers[2])
+}
+
+// pausedLeader stops the machine that leads like one that hangs: the other cannot go on alone, and both do once it is back.
+func pausedLeader(t *testing.T, a, b node) {
+	t.Helper()
+	a.sh("kill -STOP " + b.daemon())
+	eventually(t, 10*time.Second, "the other is missed", func() bool {
+		return strings.Contains(a.orch("node", "ls", "--format", "{{.Hostname}} {{.Reachability}}"), b.Name+" unreachable")
+	})
+	if _, stderr, code := a.try("scale", "shop_web=3"); code == 0 || !strings.Contains(stderr, "does not have a leader") {
+		t.Errorf("one of three managers writes: exit code %d, %s", code, stderr)
+	}
+	a.sh("kill -CONT " + b.daemon())
+	eventually(t, 15*time.Second, "writes again", func() bool { _, _, code := a.try("scale", "shop_web=3"); return code == 0 })
+}
+
+// daemon is the process of the host's orch.
+func (n node) daemon() string {
+	n.t.Helper()
+	return strings.TrimSpace(n.sh("cat " + n.dataDir() + "/daemon.pid"))
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -30,11 +32,16 @@ func (l *natsLog) write(level slog.Level, format string, v []any) {
 func (l *natsLog) Noticef(format string, v ...any) { l.write(slog.LevelDebug, format, v) }
 func (l *natsLog) Debugf(format string, v ...any)  { l.write(slog.LevelDebug, format, v) }
 func (l *natsLog) Tracef(format string, v ...any)  { l.write(slog.LevelDebug, format, v) }
-func (l *natsLog) Warnf(format string, v ...any)   { l.write(l.warning(), format, v) }
-func (l *natsLog) Errorf(format string, v ...any)  { l.write(l.warning(), format, v) }
+func (l *natsLog) Warnf(format string, v ...any)   { l.write(l.warning(format), format, v) }
+func (l *natsLog) Errorf(format string, v ...any)  { l.write(l.warning(format), format, v) }
 
-func (l *natsLog) warning() slog.Level {
-	if l.steady.Load() {
+// expected are the beginnings of what the server warns of, some of it every second, while another manager is away or copies the state:
+// Peers says that once, in our words.
+var expected = []string{"Error trying to connect to route", "Catchup for stream"}
+
+func (l *natsLog) warning(format string) slog.Level {
+	said := slices.ContainsFunc(expected, func(text string) bool { return strings.HasPrefix(format, text) })
+	if l.steady.Load() && !said {
 		return slog.LevelWarn
 	}
 	return slog.LevelDebug

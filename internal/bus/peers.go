@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"time"
@@ -36,7 +37,9 @@ type presence struct {
 type Peers struct {
 	conn *nats.Conn
 	self string
+	log  *slog.Logger
 	tell chan struct{}
+	away map[string]bool // those that were said to be; Run's
 
 	// mu guards what follows.
 	mu    sync.Mutex
@@ -51,7 +54,7 @@ type heard struct {
 
 // Peers is the managers as this one hears them; Run must run.
 func (s *Server) Peers() *Peers {
-	return &Peers{conn: s.state, self: s.cfg.NodeID, tell: make(chan struct{}, 1), heard: map[string]heard{}}
+	return &Peers{conn: s.state, self: s.cfg.NodeID, log: s.log, away: map[string]bool{}, tell: make(chan struct{}, 1), heard: map[string]heard{}}
 }
 
 // Run tells and listens until the context ends.
@@ -65,12 +68,29 @@ func (p *Peers) Run(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		p.publish(false)
+		p.say()
 		select {
 		case <-tick.C:
 		case <-p.tell:
 		case <-ctx.Done():
 			p.publish(true)
 			return nil
+		}
+	}
+}
+
+// say tells the operator of managers that are missed, and of those that are back.
+func (p *Peers) say() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for node, h := range p.heard {
+		switch here := time.Since(h.at) < unreachableAfter; {
+		case !here && !p.away[node]:
+			p.log.Warn("a manager cannot be reached", "node", node, "silent", time.Since(h.at).Round(time.Millisecond))
+			p.away[node] = true
+		case here && p.away[node]:
+			p.log.Info("a manager can be reached again", "node", node)
+			delete(p.away, node)
 		}
 	}
 }
