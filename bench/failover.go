@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/swarm"
 )
 
@@ -16,7 +17,7 @@ const (
 	// watched is how long the steady state is watched.
 	watched = 20 * time.Second
 	// peerRounds is how often swarm mode loses its leader: each time costs it tens of seconds.
-	peerRounds = 3
+	peerRounds = 2
 )
 
 // failover is what is lost when machines are: the leader, a worker, and at a lone manager's restart.
@@ -117,16 +118,21 @@ func (m *machines) loseLeader(ctx context.Context, round int) (l loss, err error
 	err = wait(ctx, func() (bool, error) {
 		created, err := other.api.ServiceCreate(ctx, spec, swarm.ServiceCreateOptions{})
 		id = created.ID
+		if errdefs.IsConflict(err) || errdefs.IsAlreadyExists(err) { // a try that was given up has gone through
+			found, _, err := other.api.ServiceInspectWithRaw(ctx, spec.Name, swarm.ServiceInspectOptions{})
+			id = found.ID
+			return err == nil, nil
+		}
 		return err == nil, nil
 	})
 	if err != nil {
-		return l, err
+		return l, fmt.Errorf("create a service: %w", err)
 	}
 	l.write = time.Since(begin)
 	written := time.Now()
 	err = wait(ctx, func() (bool, error) { tasks, err := other.running(ctx, id); return err == nil && len(tasks) == 1, nil })
 	if err != nil {
-		return l, err
+		return l, fmt.Errorf("wait for its task: %w", err)
 	}
 	l.task = time.Since(written)
 	stop()
