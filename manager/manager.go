@@ -105,6 +105,7 @@ func (m *Manager) start(ctx context.Context) (err error) {
 	if m.state, err = jslog.Open(ctx, m.bus.State()); err != nil {
 		return err
 	}
+	m.state.Why = m.room
 	m.store, m.peers = store.New(m.state), m.bus.Peers()
 	follow, cancel := context.WithCancel(context.Background())
 	m.unfollow = cancel

@@ -12,6 +12,8 @@ var (
 	ErrConflict = errors.New("state changed underneath the transaction")
 	// ErrFenced says that the writer's leadership is over. Nothing was written.
 	ErrFenced = errors.New("no longer the leader")
+	// ErrDiskFull goes with ErrUnavailable where that is the reason.
+	ErrDiskFull = errors.New("the disk of the cluster state is full")
 	// ErrUnavailable says that the log cannot take writes now: no leader, no
 	// majority, or no answer in time. The write may or may not have happened.
 	ErrUnavailable = errors.New("the cluster state cannot be written: too few managers are online")

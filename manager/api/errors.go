@@ -103,6 +103,7 @@ func writeError(w http.ResponseWriter, err error, e Engine, asked string) {
 	}
 	text := err.Error()
 	switch {
+	case errors.Is(err, store.ErrDiskFull):
 	case errors.Is(err, store.ErrUnavailable):
 		text = "rpc error: code = Unavailable desc = " + noLeader
 	case errors.Is(err, store.ErrConflict):

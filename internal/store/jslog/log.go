@@ -67,6 +67,9 @@ const (
 
 // Log implements store.Log.
 type Log struct {
+	// Why says what is known to keep this manager from writing, nil if nothing is. It is asked after a write has failed.
+	Why func() error
+
 	conn   *nats.Conn
 	js     jetstream.JetStream
 	stream jetstream.Stream
@@ -108,6 +111,11 @@ func (l *Log) Commit(ctx context.Context, b store.Batch) (uint64, error) {
 	seq, err := l.commit(within, b)
 	if err != nil && ctx.Err() != nil {
 		return 0, ctx.Err()
+	}
+	if errors.Is(err, store.ErrUnavailable) && l.Why != nil {
+		if why := l.Why(); why != nil {
+			err = fmt.Errorf("%w%.0w", why, err) // its words would be of managers that are gone
+		}
 	}
 	return seq, err
 }
