@@ -14,7 +14,7 @@ import (
 func (a *app) drainCmd() *cobra.Command {
 	var wait bool
 	var timeout time.Duration
-	cmd := &cobra.Command{Use: "drain NODE...", Short: "Move all tasks off nodes and give them no new ones", Args: cobra.MinimumNArgs(1),
+	cmd := &cobra.Command{Use: "drain NODE...", Short: "Move all tasks off nodes and give them no new ones", Args: cobra.MinimumNArgs(1), ValidArgsFunction: a.completeNodes,
 		Long: "Move all tasks off nodes and give them no new ones. Where a service's update order says start-first, a task stops only once its successor runs."}
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait until nothing runs there any more, and show progress")
 	cmd.Flags().DurationVar(&timeout, "timeout", 10*time.Minute, "with --wait: how long, before exit code 3")
