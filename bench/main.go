@@ -25,10 +25,11 @@ import (
 
 // groups are run in the order of their names.
 var groups = map[string]func(ctx context.Context, b *bench) error{
-	"cluster": failover,
-	"deploy":  deploy,
-	"network": networked,
-	"update":  update,
+	"cluster":     failover,
+	"deploy":      deploy,
+	"network":     networked,
+	"update":      update,
+	"passthrough": passthrough,
 }
 
 // bench is one run.

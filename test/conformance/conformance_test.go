@@ -77,18 +77,25 @@ func pairs(t *testing.T, n int) chan pair {
 	if err := l.Load(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	program := filepath.Join(t.TempDir(), "orch")
-	build := exec.Command("go", "build", "-o", program, "orch/cmd/orch")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build orch: %v: %s", err, out)
-	}
+	program := program(t)
 	all := make(chan pair, n)
 	for i := range n {
 		swarm, orch := l.Hosts[2*i], l.Hosts[2*i+1]
 		all <- pair{swarm: newSide(swarm, strings.TrimPrefix(swarm.DockerHost(), "unix://")), orch: newSide(orch, daemon(t, orch, program))}
 	}
 	return all
+}
+
+// program builds orch.
+func program(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "orch")
+	build := exec.Command("go", "build", "-o", path, "orch/cmd/orch")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build orch: %v: %s", err, out)
+	}
+	return path
 }
 
 // daemon starts orch on a host and returns its socket.
