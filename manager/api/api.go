@@ -77,8 +77,9 @@ func New(cfg Config) *API {
 
 // Register adds the routes, each with and without a version before it.
 func (a *API) Register(r *mux.Router) {
-	register(r, a.Engine, a.membershipRoutes(), a.swarmRoutes(), a.nodeRoutes(), a.serviceRoutes(), a.taskRoutes(),
-		a.secretRoutes(), a.configRoutes(), a.networkRoutes(), a.netRoutes(), a.systemRoutes())
+	// In the order in which they are matched: what waiting clients ask for again and again comes first.
+	register(r, a.Engine, a.taskRoutes(), a.serviceRoutes(), a.nodeRoutes(), a.networkRoutes(), a.swarmRoutes(), a.secretRoutes(),
+		a.configRoutes(), a.systemRoutes(), a.netRoutes(), a.membershipRoutes())
 }
 
 // Run turns changes of the store into events and forgets what is gone, until

@@ -309,3 +309,66 @@ func TestAFollowerThatIsTooSlowIsCutOff(t *testing.T) {
 		t.Errorf("ended with %v", err)
 	}
 }
+
+// FuzzBodies: no body makes the API panic, or store what it cannot read back.
+func FuzzBodies(f *testing.F) {
+	paths := []string{"/services/create", "/secrets/create", "/configs/create", "/networks/create"}
+	for i, body := range []string{
+		web, `{"Name":"s","Data":"YQ==","Templating":{"Name":"golang"}}`, `{"Name":"c","Data":"YQ==","Labels":null}`,
+		`{"Name":"n","Driver":"overlay","IPAM":{"Config":[{"Subnet":"10.1.0.0/24"}],"Options":{"a":"b"}},"Options":null}`,
+	} {
+		f.Add(i, body)
+	}
+	f.Add(0, `{"Name":"m","TaskTemplate":{"ContainerSpec":{"Image":"a","Mounts":[{"Type":"bind","BindOptions":{}}],"Env":["A={{","=",""],"Hosts":[""]},"Placement":{"Preferences":[{}]}},"EndpointSpec":{"Ports":[{}]}}`)
+	f.Add(3, `{"Name":"n","Driver":"overlay","IPAM":{"Config":[{}]}}`)
+	r := newRig(f)
+	f.Fuzz(func(t *testing.T, where int, body string) {
+		path := paths[uint(where)%uint(len(paths))]
+		status, answer := r.call("POST", path, body)
+		if status != http.StatusCreated {
+			return
+		}
+		var created struct{ ID, Id string }
+		if err := json.Unmarshal([]byte(answer), &created); err != nil {
+			t.Fatalf("POST %s: %s", path, answer)
+		}
+		object := strings.TrimSuffix(path, "create") + created.ID + created.Id
+		if status, answer := r.call("GET", object, ""); status != http.StatusOK {
+			t.Errorf("stored what cannot be read: %d %s", status, answer)
+		}
+		r.call("DELETE", object, "")
+	})
+}
+
+// TestABodyOfManyMegabytesIsRefused: unread, whether its length is told or not.
+func TestABodyOfManyMegabytesIsRefused(t *testing.T) {
+	r := newRig(t)
+	for _, length := range []int64{64 << 20, -1} {
+		body := io.LimitReader(spaces{}, 64<<20)
+		req := httptest.NewRequest("POST", "/services/create", body)
+		req.ContentLength = length
+		w := httptest.NewRecorder()
+		r.router.ServeHTTP(w, req)
+		if left, _ := io.Copy(io.Discard, body); w.Code != http.StatusBadRequest || left < 56<<20 {
+			t.Errorf("length %d: %d %s, and all but %d bytes were read", length, w.Code, w.Body, left)
+		}
+	}
+}
+
+type spaces struct{}
+
+func (spaces) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = ' '
+	}
+	return len(p), nil
+}
+
+// TestANoIsANo: Python's clients write it with a capital.
+func TestANoIsANo(t *testing.T) {
+	for value, want := range map[string]bool{"": false, "0": false, "false": false, "False": false, "no": false, "none": false, "1": true, "true": true, "True": true, "x": true} {
+		if got := flag(httptest.NewRequest("GET", "/?follow="+value, nil), "follow"); got != want {
+			t.Errorf("follow=%s is %t", value, got)
+		}
+	}
+}

@@ -155,7 +155,7 @@ func id(r *http.Request) string {
 // flag reads a boolean of the query as most of dockerd's handlers do: what
 // is neither empty nor a no is a yes.
 func flag(r *http.Request, name string) bool {
-	switch r.URL.Query().Get(name) {
+	switch strings.ToLower(strings.TrimSpace(r.URL.Query().Get(name))) { // Python's clients say False
 	case "", "0", "no", "false", "none":
 		return false
 	}

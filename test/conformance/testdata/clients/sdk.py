@@ -28,7 +28,7 @@ network = client.networks.create("sdk", driver="overlay", attachable=True)
 secret = client.secrets.create(name="sdk", data=b"hush")
 config = client.configs.create(name="sdk", data=b"plain")
 service = client.services.create(
-    image, ["lines", "3"], name="sdk", labels={"a": "b"}, env=["A=1"], networks=["sdk"],
+    image, args=["lines", "3"], name="sdk", labels={"a": "b"}, env=["A=1"], networks=["sdk"],
     secrets=[docker.types.SecretReference(secret.id, "sdk")],
     configs=[docker.types.ConfigReference(config.id, "sdk", "/sdk")],
     mode=docker.types.ServiceMode("replicated", 2),
