@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -15,12 +14,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"orch/compose"
-	"orch/internal/usage"
 	"orch/tui/feed"
 )
-
-// topTimeout bounds the wait for the second measurement of a node, without which there is no rate.
-const topTimeout = 4 * usage.Every
 
 // topRow is a line of `orch top`.
 type topRow struct {
@@ -76,7 +71,7 @@ func (a *app) topCmd() *cobra.Command {
 }
 
 // measure takes two measurements of each node that has one of the tasks, and says of which nodes there are none.
-func (a *app) measure(ctx context.Context, cli *client.Client, n names, tasks []swarm.Task) (map[string]usage.Rates, error) {
+func (a *app) measure(ctx context.Context, cli *client.Client, n names, tasks []swarm.Task) (map[string]feed.Rates, error) {
 	want, err := wanted(ctx, cli, tasks)
 	if err != nil {
 		return nil, err
@@ -85,18 +80,7 @@ func (a *app) measure(ctx context.Context, cli *client.Client, n names, tasks []
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, topTimeout)
-	samples := make(chan feed.Usage)
-	meter := feed.NewMeter(ctx, pool, func(u feed.Usage) {
-		select {
-		case samples <- u:
-		case <-ctx.Done():
-		}
-	})
-	defer meter.Wait()
-	defer cancel()
-	meter.Want(want)
-	rates, missing := collect(ctx, want, samples)
+	rates, missing := feed.Measure(ctx, pool, want)
 	for _, node := range slices.Sorted(maps.Keys(missing)) {
 		fmt.Fprintf(a.err, "%s node %s could not be measured: %v\n", yellow.paint("warning:", a.colours(a.err)), n.node(node), missing[node])
 	}
@@ -125,46 +109,7 @@ func wanted(ctx context.Context, cli *client.Client, tasks []swarm.Task) (feed.W
 	return w, nil
 }
 
-// Why a node has no measurements.
-var (
-	errLate      = errors.New("it did not answer in time")
-	errElsewhere = errors.New("it is another machine than the one that answers")
-)
-
-// collect makes rates of the first two samples of each node, until all are there or the context ends.
-func collect(ctx context.Context, w feed.Wanted, samples <-chan feed.Usage) (rates map[string]usage.Rates, missing map[string]error) {
-	rates, missing = map[string]usage.Rates{}, map[string]error{}
-	first, waiting := map[string]usage.Sample{}, map[string]bool{}
-	for _, node := range w.Nodes {
-		if missing[node] = errElsewhere; w.Orch || node == w.Self {
-			missing[node], waiting[node] = errLate, true
-		}
-	}
-	for len(waiting) > 0 {
-		select {
-		case u := <-samples:
-			before, again := first[u.Node]
-			switch {
-			case u.Err != nil:
-				missing[u.Node] = u.Err
-				delete(waiting, u.Node)
-			case !again:
-				first[u.Node] = u.Sample
-			default:
-				for task, c := range u.Tasks {
-					rates[task] = usage.Between(before.Tasks[task], c, u.At.Sub(before.At))
-				}
-				delete(missing, u.Node)
-				delete(waiting, u.Node)
-			}
-		case <-ctx.Done():
-			return rates, missing
-		}
-	}
-	return rates, missing
-}
-
-func topRows(n names, tasks []swarm.Task, rates map[string]usage.Rates) []topRow {
+func topRows(n names, tasks []swarm.Task, rates map[string]feed.Rates) []topRow {
 	var rows []topRow
 	for _, t := range tasks {
 		r, ok := rates[t.ID]
