@@ -62,8 +62,13 @@ func (f *field) scale(ctx context.Context, b *bench) error {
 
 // measureNode is what runs as a node.
 func measureNode(ctx context.Context) error {
+	dir, err := os.MkdirTemp("", "orch-bench")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
 	node, err := orchnet.New(ctx, orchnet.Config{
-		NodeID: "n0", Docker: &bareEngine{}, Underlay: "192.0.2.1", StateDir: "bench", Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		NodeID: "n0", Docker: &bareEngine{}, Underlay: "192.0.2.1", StateDir: dir, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
 	if err != nil {
 		return err
