@@ -62,25 +62,4 @@ func TestManagers(t *testing.T) {
 			t.Errorf("container %s on a machine that was not lost is gone", id)
 		}
 	}
-	pausedLeader(t, managers[1], managers[2])
-}
-
-// pausedLeader stops the machine that leads like one that hangs: the other cannot go on alone, and both do once it is back.
-func pausedLeader(t *testing.T, a, b node) {
-	t.Helper()
-	a.sh("kill -STOP " + b.daemon())
-	eventually(t, 10*time.Second, "the other is missed", func() bool {
-		return strings.Contains(a.orch("node", "ls", "--format", "{{.Hostname}} {{.Reachability}}"), b.Name+" unreachable")
-	})
-	if _, stderr, code := a.try("scale", "shop_web=3"); code == 0 || !strings.Contains(stderr, "does not have a leader") {
-		t.Errorf("one of three managers writes: exit code %d, %s", code, stderr)
-	}
-	a.sh("kill -CONT " + b.daemon())
-	eventually(t, 15*time.Second, "writes again", func() bool { _, _, code := a.try("scale", "shop_web=3"); return code == 0 })
-}
-
-// daemon is the process of the host's orch.
-func (n node) daemon() string {
-	n.t.Helper()
-	return strings.TrimSpace(n.sh("cat " + n.dataDir() + "/daemon.pid"))
 }
