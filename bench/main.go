@@ -28,6 +28,7 @@ var groups = map[string]func(ctx context.Context, b *bench) error{
 	"cluster":     failover,
 	"deploy":      deploy,
 	"network":     networked,
+	"ui":          ui,
 	"update":      update,
 	"passthrough": passthrough,
 }

@@ -122,36 +122,36 @@ func (m model) footer(e env) []string {
 	return []string{e.theme.paint(dim, m.hints())}
 }
 
-// hints are keys that work here, those of this view before those of all.
+// hints are keys that work here: as many of this view's as there is room for, and after them those of all views.
 func (m model) hints() string {
-	view := m.here().view()
-	var out []string
-	size := 0
-	for pass := range 2 {
-		for _, c := range commands {
-			own := c.in != "" || c.on != ""
-			keys := m.keys.of(c)
-			if own != (pass == 0) || len(keys) == 0 || !c.works(view) || pass == 1 && !hinted[c.id] {
-				continue
-			}
-			hint := keys[0] + " " + c.id
-			if keys[0] == c.id {
-				hint = c.id
-			}
-			if size += len(hint) + 2; size > m.width && pass == 0 && m.width > hintsWidth {
-				continue
-			}
-			out = append(out, hint)
+	own, general := []string{m.keyOf("help") + " help"}, []string(nil)
+	for _, c := range commands {
+		keys := m.keys.of(c)
+		if len(keys) == 0 || !c.works(m.here().view()) {
+			continue
 		}
-		if pass == 0 {
-			out = append([]string{m.keyOf("help") + " help"}, out...)
+		hint := keys[0] + " " + c.id
+		if keys[0] == c.id {
+			hint = c.id
+		}
+		switch {
+		case c.in != "" || c.on != "":
+			own = append(own, hint)
+		case hinted[c.id]:
+			general = append(general, hint)
 		}
 	}
-	return strings.Join(out, "  ")
+	after := strings.Join(general, "  ")
+	room := m.width - len(after) - 2
+	line := own[0]
+	for _, hint := range own[1:] {
+		if len(line)+2+len(hint) > room {
+			break
+		}
+		line += "  " + hint
+	}
+	return line + "  " + after
 }
-
-// hintsWidth is the narrowest screen on which hints are chosen; on a narrower one they are cut.
-const hintsWidth = 40
 
 // hinted are the keys of all views that are worth their place.
 var hinted = map[string]bool{"enter": true, "back": true, "palette": true, "quit": true}

@@ -69,11 +69,21 @@ func stacksOf(s *feed.State) []*stack {
 	return out
 }
 
-// tally says in words and colour how many are there.
+// tally says how many are there.
 func tally(there, desired int) string { return fmt.Sprintf("%d/%d", there, desired) }
 
-func tallied(there, desired int) tone {
+// tallyOf is that of a service or stack, as far as it is known yet.
+func tallyOf(e env, there, desired int) string {
+	if e.state.Loading {
+		return fmt.Sprintf("?/%d", desired)
+	}
+	return tally(there, desired)
+}
+
+func tallied(e env, there, desired int) tone {
 	switch {
+	case e.state.Loading:
+		return dim
 	case there >= desired:
 		return good
 	case there == 0:
@@ -94,7 +104,7 @@ func stackKind() *kind {
 		columns: []column{
 			col("STACK", func(_ env, s *stack) string { return s.name }),
 			col("SERVICES", func(_ env, s *stack) string { return fmt.Sprint(s.services) }),
-			col("TASKS", func(_ env, s *stack) string { return tally(s.there, s.desired) }).toned(func(_ env, v any) tone { s := v.(*stack); return tallied(s.there, s.desired) }),
+			col("TASKS", func(e env, s *stack) string { return tallyOf(e, s.there, s.desired) }).toned(func(e env, v any) tone { s := v.(*stack); return tallied(e, s.there, s.desired) }),
 			col("UPDATING", func(_ env, s *stack) string { return strings.Join(s.updating, " ") }),
 			col("WRONG", func(_ env, s *stack) string { return s.wrong }).toned(always(bad)),
 		},
@@ -159,7 +169,7 @@ func serviceKind() *kind {
 			col("SERVICE", func(_ env, v *feed.Service) string { return v.Spec.Name }),
 			col("STACK", func(_ env, v *feed.Service) string { return v.Stack }).hidden(),
 			col("MODE", func(_ env, v *feed.Service) string { return modeOf(v) }).hidden(),
-			col("TASKS", func(_ env, v *feed.Service) string { return tally(v.There, v.Desired) }).toned(func(_ env, v any) tone { s := v.(*feed.Service); return tallied(s.There, s.Desired) }),
+			col("TASKS", func(e env, v *feed.Service) string { return tallyOf(e, v.There, v.Desired) }).toned(func(e env, v any) tone { s := v.(*feed.Service); return tallied(e, s.There, s.Desired) }),
 			col("IMAGE", func(_ env, v *feed.Service) string { return imageOf(v) }),
 			col("PORTS", func(_ env, v *feed.Service) string { return portsOf(v) }).hidden(),
 			col("UPDATED", func(e env, v *feed.Service) string { return ago(e.now, v.UpdatedAt) }).by(func(e env, v any) float64 { return e.now.Sub(v.(*feed.Service).UpdatedAt).Seconds() }).hidden(),

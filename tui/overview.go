@@ -74,7 +74,7 @@ func overview() *kind {
 			return nil
 		},
 		items: func(e env, _ scope) (out []item) {
-			for _, f := range slices.Concat(problems(e.state), changing(e.state), stackFindings(e.state), nodeFindings(e), recent(e.state)) {
+			for _, f := range slices.Concat(problems(e.state), changing(e.state), stackFindings(e), nodeFindings(e), recent(e.state)) {
 				out = append(out, item{f.what + f.id, f.name, f})
 			}
 			return out
@@ -136,10 +136,10 @@ func changing(s *feed.State) (out []*finding) {
 	return out
 }
 
-func stackFindings(s *feed.State) (out []*finding) {
-	for _, t := range stacksOf(s) {
+func stackFindings(e env) (out []*finding) {
+	for _, t := range stacksOf(e.state) {
 		out = append(out, &finding{view: "stacks", id: t.name, name: t.name, v: t, what: "stack",
-			state: fmt.Sprintf("%s tasks of %d services", tally(t.there, t.desired), t.services), as: tallied(t.there, t.desired)})
+			state: fmt.Sprintf("%s tasks of %d services", tallyOf(e, t.there, t.desired), t.services), as: tallied(e, t.there, t.desired)})
 	}
 	return out
 }
