@@ -163,6 +163,9 @@ func usage(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// taskID is as long as a real one, and begins no other.
+func taskID(n int) string { return fmt.Sprintf("task%021d", n) }
+
 func fill(ctx context.Context, s *store.Store) error {
 	return s.Update(ctx, func(tx *store.Tx) error {
 		for i := range uiNodes {
@@ -179,7 +182,7 @@ func fill(ctx context.Context, s *store.Store) error {
 			tx.Put(v)
 			for j := range uiTasks / uiServices {
 				t := &store.Task{ServiceName: v.Spec.Name}
-				t.ID, t.ServiceID, t.NodeID, t.Slot = fmt.Sprintf("t%d", i*10+j), v.ID, fmt.Sprintf("n%d", (i+j)%uiNodes), j+1
+				t.ID, t.ServiceID, t.NodeID, t.Slot = taskID(i*10+j), v.ID, fmt.Sprintf("n%d", (i+j)%uiNodes), j+1
 				t.Spec, t.DesiredState = v.Spec.TaskTemplate, swarm.TaskStateRunning
 				t.Status = swarm.TaskStatus{State: swarm.TaskStateRunning, Timestamp: time.Now(), ContainerStatus: &swarm.ContainerStatus{ContainerID: strings.Repeat("c", 64)}}
 				tx.Put(t)
@@ -201,7 +204,7 @@ func churn(ctx context.Context, s *store.Store) error {
 		}
 		err := s.Update(ctx, func(tx *store.Tx) error {
 			for range uiBatch {
-				t := *tx.Task(fmt.Sprintf("t%d", rand.IntN(uiTasks)))
+				t := *tx.Task(taskID(rand.IntN(uiTasks)))
 				t.Status.Timestamp, t.Status.Message = time.Now(), "changed"
 				tx.Put(&t)
 			}
@@ -222,7 +225,7 @@ func events(ctx context.Context, s *store.Store, d *terminalOf) (took []time.Dur
 		word := letters[i%13 : i%13+13]
 		begin := time.Now()
 		err := s.Update(ctx, func(tx *store.Tx) error {
-			t := *tx.Task("t0")
+			t := *tx.Task(taskID(0))
 			t.Status.Err = word
 			tx.Put(&t)
 			return nil

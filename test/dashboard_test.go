@@ -149,6 +149,21 @@ func TestDashboard(t *testing.T) {
 	})
 }
 
+// TestDashboardWithoutAnAPI: a socket that is not there, and one that takes connections and never answers.
+func TestDashboardWithoutAnAPI(t *testing.T) {
+	dir := t.TempDir()
+	silent := filepath.Join(dir, "silent.sock")
+	l, err := net.Listen("unix", silent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for host, want := range map[string]string{filepath.Join(dir, "none.sock"): `✗ .*(no such file|Cannot connect)`, silent: `✗ .*(deadline|answer)`} {
+		s := dashboard(t, "unix://"+host, t.TempDir())
+		s.sees(want).keys("3").sees(`Waiting for the cluster`).keys("q").sees(`ended with 0`)
+	}
+}
+
 func views(t *testing.T, s *screen, manager node) {
 	s.t = t
 	s.keys("2").sees(`> +shop +2 +3/3`).keys("Enter").sees(`stacks › shop`).keys("Enter").sees(`stacks › shop › shop_`).keys("Escape", "Escape").sees(`(?m)^stacks`)
@@ -242,7 +257,9 @@ func remote(t *testing.T, s *screen, manager node) {
 		conn.Close()
 	}
 	s.keys(":").line("forwards").sees(`2 forwarded`).keys("X").sees(`1 forwarded`).keys("X").sees(`No ports are forwarded`)
-	s.keys("4").sees("shop_web").keys("/").line("web.2").keys("x").sees(`(✗|left the shell)`) // the image has no shell, and that is said
+	for _, slot := range []string{"1", "2"} {
+		s.keys(":").line("shell shop_web." + slot).sees(`shell of `).line("hello").sees(`you said hello`).line("exit").sees(`left the shell of shop_web\.` + slot)
+	}
 }
 
 func nodeActions(t *testing.T, s *screen, worker string) {

@@ -372,3 +372,32 @@ func TestANoIsANo(t *testing.T) {
 		}
 	}
 }
+
+func TestTasksAreFoundByIDs(t *testing.T) {
+	r := newRig(t)
+	err := r.store.Update(t.Context(), func(tx *store.Tx) error {
+		for _, id := range []string{"a1", "a12", "b1"} {
+			task := &store.Task{}
+			task.ID, task.Spec.Runtime = id, swarm.RuntimeContainer
+			tx.Put(task)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ids, want := range map[string]string{`"a1"`: "a1 a12", `"a12","a1"`: "a1 a12", `"b","a12"`: "a12 b1", `"c"`: ""} {
+		_, answer := r.call("GET", "/tasks?filters="+url.QueryEscape(`{"id":[`+ids+`]}`), "")
+		var list []swarm.Task
+		if err := json.Unmarshal([]byte(answer), &list); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, task := range list {
+			got = append(got, task.ID)
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: %v, want %s", ids, got, want)
+		}
+	}
+}

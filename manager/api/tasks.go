@@ -62,6 +62,7 @@ type taskQuery struct {
 	services []string
 	nodes    []string
 	upToDate bool
+	byID     bool // the candidates are those of the filter by ID
 }
 
 func newTaskQuery(v *store.View, args filters.Args) (*taskQuery, error) {
@@ -101,6 +102,13 @@ func (q *taskQuery) candidates() (tasks []*store.Task) {
 		for _, id := range slices.Compact(q.nodes) {
 			tasks = append(tasks, q.view.Tasks(store.OnNode(id))...)
 		}
+	case q.args.Contains("id"): // a client that follows events asks for hundreds at a time
+		q.byID = true
+		for _, id := range q.args.Get("id") {
+			tasks = append(tasks, q.view.Tasks(store.IDPrefix(id))...)
+		}
+		slices.SortFunc(tasks, func(a, b *store.Task) int { return strings.Compare(a.ID, b.ID) })
+		tasks = slices.Compact(tasks) // of an ID that begins another
 	default:
 		tasks = q.view.Tasks(store.All())
 	}
@@ -111,7 +119,7 @@ func (q *taskQuery) matches(t *store.Task) bool {
 	switch {
 	case len(q.nodes) > 0 && !slices.Contains(q.nodes, t.NodeID),
 		!q.desired(t), !q.runtime(t),
-		!prefixed(q.args, "id", t.ID), !labelled(q.args, "label", t.ServiceLabels):
+		!q.byID && !prefixed(q.args, "id", t.ID), !labelled(q.args, "label", t.ServiceLabels):
 		return false
 	}
 	if len(q.args.Get("name")) > 0 && !prefixed(q.args, "name", taskName(t)) {

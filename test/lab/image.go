@@ -57,6 +57,10 @@ func (h *Host) Load(ctx context.Context, names ...string) error {
 	if _, err := w.Write(app); err != nil {
 		return err
 	}
+	// The program is the image's shell, too.
+	if err := w.WriteHeader(&tar.Header{Name: "bin/sh", Linkname: "/app", Typeflag: tar.TypeSymlink, Mode: 0o777}); err != nil {
+		return err
+	}
 	if err := w.Close(); err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ const (
 	// keptEvents is enough for a wall screen.
 	keptEvents = 500
 	// manyTasks is from how many changed tasks on all are read again, not each by its ID.
-	manyTasks = 300
+	manyTasks = 2000
 )
 
 // followed are the events that the dashboard acts upon. Swarm knows no task events and sends none; orch sends them to those who ask.
