@@ -96,7 +96,10 @@ func (m model) update(msg tea.Msg) (model, tea.Cmd) {
 		return m.refreshed(), nil
 	case metered:
 		m.usage.take(msg.u)
-		return m.refreshed(), nil
+		if t, ok := m.here().(table); ok && t.measuring() { // other screens read it when they are drawn
+			return m.refreshed(), nil
+		}
+		return m, nil
 	case ticked:
 		m.now = time.Time(msg)
 		return m, tick()

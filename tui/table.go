@@ -204,6 +204,12 @@ func (t table) click(e env, line, x int) screen {
 	return t
 }
 
+// measuring says that the rows themselves depend on what is measured.
+func (t table) measuring() bool {
+	by := slices.IndexFunc(t.kind.columns, func(c column) bool { return c.name == t.layout.Sort && c.key != nil })
+	return t.kind.name == "overview" || by >= 0
+}
+
 // sortedBy orders by a column, and by the same the other way round.
 func (t table) sortedBy(e env, name string) table {
 	t.layout.Sort, t.layout.Down = name, t.layout.Sort == name && !t.layout.Down
