@@ -53,6 +53,18 @@ func (h *Host) Forwards(engineNFT bool) bool { return engineNFT || h.accepts.too
 
 // Apply makes the rules be the plan's, also where someone else has changed them, and says what it had to restore.
 func (h *Host) Apply(ctx context.Context, p Plan) (restored []string, err error) {
+	if p.empty() { // a node without networks has no rules
+		if h.have == nil || !h.have.empty() {
+			if err := h.Clear(ctx); err != nil {
+				return nil, err
+			}
+			h.have = &p
+		}
+		return nil, nil
+	}
+	if h.have != nil && h.have.empty() {
+		h.have = nil
+	}
 	generation, err := h.eye.Generation()
 	if err != nil {
 		return nil, err

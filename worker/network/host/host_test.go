@@ -362,6 +362,14 @@ func TestANewProcessTakesOverAndClearLeavesNothing(t *testing.T) {
 	if _, _, err := w.ask("tcp4", 0); err != nil {
 		t.Error(err)
 	}
+	w.apply(h, New(nil, nil, 4789)) // its last network is gone
+	if after := w.must(w.node, "iptables-save -t filter | grep -v '^#'; nft list tables"); after != before {
+		t.Errorf("without networks:\n%s", after)
+	}
+	w.apply(h, p)
+	if _, _, err := w.ask("tcp4", 0); err != nil {
+		t.Error(err)
+	}
 	if err := in(w.node, func() error { return h.Clear(t.Context()) }); err != nil {
 		t.Fatal(err)
 	}

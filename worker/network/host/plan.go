@@ -52,6 +52,8 @@ type Network struct {
 	Internal bool
 }
 
+func (p Plan) empty() bool { return len(p.Networks)+len(p.Published) == 0 }
+
 func (p Plan) sameBase(o Plan) bool { return slices.Equal(p.Networks, o.Networks) }
 
 // sameAccepts says that two plans need the same rules of iptables.
