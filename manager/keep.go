@@ -20,6 +20,8 @@ const (
 	noteEvery = time.Second
 	// catchUp is how long a manager that starts may be behind what it has seen itself.
 	catchUp = 5 * time.Second
+	// patience is how many more times that long a stream that can be read may deliver nothing.
+	patience = 1
 	// named is how many lost objects an error names.
 	named = 5
 )
@@ -74,6 +76,7 @@ func (m *Manager) keepCopies(ctx context.Context) error {
 
 // load waits until the view holds all of the stream. When that takes long, it looks whether it ever can.
 func (m *Manager) load(ctx context.Context) error {
+	reached, still := uint64(0), 0
 	for {
 		select {
 		case <-m.store.Ready():
@@ -84,10 +87,20 @@ func (m *Manager) load(ctx context.Context) error {
 		case <-ctx.Done():
 			return fmt.Errorf("load the cluster state: %w", ctx.Err())
 		}
-		if err := m.state.Readable(ctx); errors.Is(err, bus.ErrDamaged) {
-			snap, _, _ := m.shelf().Newest() // what there is to go back to
-			return fmt.Errorf("%w; %s", err, m.wayBack(snap))
+		err := m.state.Readable(ctx)
+		switch seq := m.store.View().Seq(); {
+		case errors.Is(err, bus.ErrDamaged):
+		case err != nil, seq != reached:
+			reached, still = seq, 0
+			continue
+		case still < patience:
+			still++
+			continue
+		default: // it can be read piece by piece, and is not handed on: its index is not of its content
+			err = fmt.Errorf("%w: it is not delivered beyond write %d", bus.ErrDamaged, seq)
 		}
+		snap, _, _ := m.shelf().Newest() // what there is to go back to
+		return fmt.Errorf("%w; %s", err, m.wayBack(snap))
 	}
 }
 
