@@ -73,6 +73,13 @@ type dirty struct {
 func (w *watcher) follow(ctx context.Context, c Client) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	// The client's first call agrees on a version, for all others and without a deadline: one that hangs must not be that call.
+	asking, asked := context.WithTimeout(ctx, callTimeout)
+	_, err := c.Ping(asking)
+	asked()
+	if err != nil {
+		return named("ask for the API", err)
+	}
 	f := filters.NewArgs()
 	for _, t := range followed {
 		f.Add("type", string(t))

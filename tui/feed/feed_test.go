@@ -48,6 +48,8 @@ func (a *api) state() error {
 	return a.down
 }
 
+func (a *api) Ping(context.Context) (types.Ping, error) { return types.Ping{}, a.state() }
+
 func (a *api) NodeList(context.Context, swarm.NodeListOptions) ([]swarm.Node, error) {
 	return nil, a.state()
 }
