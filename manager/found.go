@@ -189,7 +189,8 @@ func (f *Founding) Validate() error {
 		return err
 	}
 	if p := f.Request.DataPathPort; p != 0 && (p < 1024 || p > 49151) {
-		return fmt.Errorf("Datapath port number is not in valid range (1024-49151) : %d", p) //nolint:staticcheck // Swarm's words
+		//lint:ignore ST1005 Swarm's words
+		return fmt.Errorf("Datapath port number is not in valid range (1024-49151) : %d", p)
 	}
 	switch f.Request.Availability {
 	case "", swarm.NodeAvailabilityActive, swarm.NodeAvailabilityPause, swarm.NodeAvailabilityDrain:

@@ -108,6 +108,7 @@ func own(ctx context.Context, cli *client.Client, method, path string, out any) 
 	}
 	resp, err := cli.HTTPClient().Do(req)
 	if err != nil {
+		//lint:ignore SA1019 the one error that says so to the user as the client itself does
 		return client.ErrorConnectionFailed(cli.DaemonHost())
 	}
 	defer resp.Body.Close()

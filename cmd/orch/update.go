@@ -36,7 +36,7 @@ func (a *app) askCmd(use, short, what, done string) *cobra.Command {
 				return err
 			}
 			if !compose.IsOrch(v) {
-				return errors.New("Docker's own swarm mode has no such request; there, any `docker service update` resumes a paused update")
+				return errors.New("swarm mode of Docker itself has no such request; there, any `docker service update` resumes a paused update")
 			}
 			name, err := a.change(ctx, cli, args[0], func(s *swarm.ServiceSpec) error { compose.Ask(s, what); return nil })
 			if err != nil {

@@ -11,7 +11,8 @@ import (
 
 var (
 	errNoAddress = errors.New("could not find an available IP")
-	errTaken     = errors.New("Address already in use") //nolint:revive // Docker's words
+	//lint:ignore ST1005 Docker's words
+	errTaken = errors.New("Address already in use")
 )
 
 // pool hands out the addresses of one family of one network.

@@ -31,8 +31,6 @@ const (
 type side struct {
 	host   *lab.Host
 	socket string
-	// prefix is the API version that requests without one of their own are sent with.
-	prefix string
 	http   *http.Client
 }
 

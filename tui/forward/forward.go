@@ -121,7 +121,7 @@ func direct(ctx context.Context, c Client, t swarm.Task, port uint16) (net.Conn,
 	}
 	i, err := c.ContainerInspect(ctx, t.Status.ContainerStatus.ContainerID)
 	if err != nil {
-		return nil, fmt.Errorf("Docker Swarm forwards only to tasks on the machine of its API: %w", err)
+		return nil, fmt.Errorf("swarm mode of Docker itself forwards only to tasks on the machine of its API: %w", err)
 	}
 	err = errors.New("the container has no address")
 	if i.NetworkSettings == nil {

@@ -91,7 +91,9 @@ func New(cfg Config) *Keeper {
 }
 
 // ErrRefused is wrapped by the managers' refusals, which are in Swarm's words.
-var ErrRefused = errors.New("Could not attach to network") //nolint:revive // Docker's words
+//
+//lint:ignore ST1005 Docker's words
+var ErrRefused = errors.New("Could not attach to network")
 
 // Place is a container's place on a network.
 type Place struct {
