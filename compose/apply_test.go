@@ -182,6 +182,28 @@ func TestPruneAndReplace(t *testing.T) {
 	})
 }
 
+// A process that dies at once may be shown as running for a moment, on an engine with much to do: once a service has failed,
+// a moment does not count.
+func TestATaskThatRunsForAMomentAfterAFailureDoesNotCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		c.behave = func(s swarm.Service, age time.Duration) []swarm.Task {
+			s.Version.Index = 100
+			all := tasks(s, swarm.TaskStateFailed, "task: non-zero exit (7)")
+			s.Version.Index = 101
+			if age < 600*time.Millisecond {
+				return append(all, tasks(s, swarm.TaskStateRunning, "")...)
+			}
+			return append(all, tasks(s, swarm.TaskStateFailed, "task: non-zero exit (7)")...)
+		}
+		file := "services: {a: {image: a, deploy: {restart_policy: {max_attempts: 1}}}}"
+		_, err := Apply(t.Context(), c, planOf(t, c, file, PlanOptions{}), Options{})
+		if failed := new(FailedError); !errors.As(err, &failed) {
+			t.Errorf("err = %v", err)
+		}
+	})
+}
+
 func TestFailedUpdateIsTakenBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster()

@@ -15,6 +15,9 @@ const (
 	// settle is how long a task without a health check must have been running to count: long enough to notice a process
 	// that dies at once, short enough not to be felt.
 	settle = 80 * time.Millisecond
+	// settleAgain is the same once a task of the service has failed: it dies again, and an engine with much to do may take
+	// a while to say so.
+	settleAgain = 2 * time.Second
 	// patience is how long the API may fail before a deploy gives up: a change of leader takes some seconds.
 	patience = 30 * time.Second
 )
@@ -170,6 +173,9 @@ func (r *rollout) judge(t *tracked, s *swarm.Service, tasks []swarm.Task) verdic
 		first, ok := r.seen[task.ID]
 		if !ok {
 			r.seen[task.ID], first = now, now
+		}
+		if len(t.failed) > 0 {
+			return now.Sub(first) >= settleAgain
 		}
 		return now.Sub(first) >= settle
 	}
