@@ -115,10 +115,10 @@ func TestTwoJoinersNeverFoundACluster(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 			defer cancel()
 			s, err := bus.Start(ctx, cfg)
-			joined <- err
 			if err == nil {
-				t.Cleanup(func() { bustest.Stop(t, s) })
+				t.Cleanup(func() { bustest.Stop(t, s) }) // before the test can end
 			}
+			joined <- err
 		}()
 	}
 	select {
