@@ -69,6 +69,7 @@ var hints = []struct{ text, hint string }{
 	{"needs to be unlocked", "`orch unlock` takes the key that was shown when autolock was turned on"},
 	{"does not have a leader", "more than half of the managers must be up, and find a leader by themselves then; if they are lost for good: `orch init --force-new-cluster` on one that is left"},
 	{"Cannot connect to the Docker daemon", "orch's daemon answers, but its dockerd does not: start it (`systemctl start docker`), or see /var/log/docker.log"},
+	{"ask manager ", "is that a manager's address, and are its ports 2377 to 2379/tcp open to this machine?"},
 	{"already part of a swarm", "`orch info` shows which; `orch leave --force` leaves it"},
 }
 
