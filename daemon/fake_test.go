@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -54,10 +55,20 @@ type machine struct {
 	client *http.Client
 	starts int
 	stop   func()
+	// process is the daemon's, if it has one of its own.
+	process *os.Process
 }
 
 // newMachine is a running daemon; it ends with the test.
 func newMachine(t *testing.T) *machine {
+	t.Helper()
+	m := describeMachine(t)
+	m.start()
+	return m
+}
+
+// describeMachine is a machine without a daemon yet.
+func describeMachine(t *testing.T) *machine {
 	t.Helper()
 	m := &machine{t: t, dir: t.TempDir(), engine: fakeEngine(t), log: &journal{}}
 	m.client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -68,7 +79,6 @@ func newMachine(t *testing.T) *machine {
 			m.stop()
 		}
 	})
-	m.start()
 	return m
 }
 
@@ -92,6 +102,11 @@ func (m *machine) start() {
 		m.stop = nil
 	}
 	m.starts++
+	m.awaitReadyDaemon()
+}
+
+func (m *machine) awaitReadyDaemon() {
+	m.t.Helper()
 	m.await("the daemon", func() bool { return strings.Count(m.log.String(), "msg=ready ") == m.starts })
 }
 

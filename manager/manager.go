@@ -16,6 +16,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/docker/docker/api/types/swarm"
 	"golang.org/x/sync/errgroup"
 
 	"orch/internal/admission"
@@ -197,6 +198,9 @@ func (m *Manager) lead(ctx context.Context, leadership *jslog.Leadership) error 
 	defer cancel()
 	defer context.AfterFunc(leadership.Lost(), cancel)()
 	group, ctx := errgroup.WithContext(ctx)
+	if err := m.doubt(ctx, leadership); err != nil {
+		return nil // the next leader will
+	}
 	loop := newLeader(m.store, leadership.Epoch, m.log)
 	workers := m.bus.Manager()
 	d := dispatcher.New(m.dispatcherConfig(leadership.Epoch, loop, workers))
@@ -216,6 +220,24 @@ func (m *Manager) lead(ctx context.Context, leadership *jslog.Leadership) error 
 		return err
 	}
 	return nil
+}
+
+// doubt keeps new tasks away from the node whose leadership ran out until it says that it is there: its machine may be lost, and
+// would be taken for a good place until it has missed its heartbeats.
+func (m *Manager) doubt(ctx context.Context, leadership *jslog.Leadership) error {
+	if leadership.Missed == "" {
+		return nil
+	}
+	return m.store.UpdateFenced(ctx, leadership.Epoch, func(tx *store.Tx) error {
+		old := tx.Node(leadership.Missed)
+		if old == nil || old.Status.State != swarm.NodeStateReady {
+			return nil
+		}
+		n := *old
+		n.Status.State, n.Status.Message = swarm.NodeStateUnknown, "it led, and is not heard of"
+		tx.Put(&n)
+		return nil
+	})
 }
 
 func (m *Manager) dispatcherConfig(epoch uint64, loop *leader, workers *bus.ManagerConn) dispatcher.Config {

@@ -43,17 +43,20 @@ type link struct {
 	applied atomic.Pointer[position] // the last that is in force
 	kick    chan struct{}            // applied has moved: say so now
 	again   chan struct{}            // the node's description may have changed
+	leads   chan uint64              // the epoch of a manager that has begun to lead
 	self    atomic.Pointer[bus.Session]
 
-	// heard is when a manager last answered, and patience how long the next request for a session waits; both belong to run.
+	// heard is when a manager last answered, patience how long the next request for a session waits, and epoch that of the
+	// last session; they belong to run.
 	heard    time.Time
 	patience time.Duration
+	epoch    uint64
 }
 
 func newLink(cfg Config, describe func(context.Context) (bus.Session, error), deliver func(context.Context, bus.Assignments)) *link {
 	l := &link{
 		Config: cfg, log: cfg.Log, describe: describe, deliver: deliver,
-		kick: make(chan struct{}, 1), again: make(chan struct{}, 1), patience: beatLimit,
+		kick: make(chan struct{}, 1), again: make(chan struct{}, 1), leads: make(chan uint64, 1), patience: beatLimit,
 	}
 	l.applied.Store(&position{})
 	l.self.Store(&bus.Session{})
@@ -92,6 +95,10 @@ func (l *link) run(ctx context.Context) error {
 				pause, said = askPause, false
 				continue
 			}
+			if errors.Is(err, errNewLeader) {
+				pause = askPause
+				continue
+			}
 			if !said && ctx.Err() == nil {
 				l.log.Warn("no session with the managers; tasks run on", "err", err)
 			}
@@ -99,9 +106,11 @@ func (l *link) run(ctx context.Context) error {
 			select {
 			case <-time.After(pause):
 			case <-l.Managers.Reconnected():
+			case <-l.leads:
+				pause = 0
 			case <-ctx.Done():
 			}
-			pause = min(2*pause, askPauseMax)
+			pause = min(max(2*pause, askPause), askPauseMax)
 		}
 		return nil
 	})
@@ -117,10 +126,47 @@ func (l *link) listen(ctx context.Context, to chan<- bus.Assignments) error {
 		if err != nil {
 			return err
 		}
+		if m.Seq == 0 {
+			l.announced(m.Epoch)
+			continue
+		}
 		select {
 		case to <- m:
 		case <-ctx.Done():
 			return nil
+		}
+	}
+}
+
+// errNewLeader says that another manager leads now: ask again, at once.
+var errNewLeader = errors.New("another manager leads")
+
+// announced notes that a manager has begun to lead; listen is the only one to say so.
+func (l *link) announced(epoch uint64) {
+	select {
+	case <-l.leads:
+	default:
+	}
+	l.leads <- epoch
+}
+
+// ask bounds a request, and ends it when another manager begins to lead: the one that was asked may be gone, and
+// will not answer.
+func (l *link) ask(ctx context.Context, limit time.Duration, request func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- request(ctx) }()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case epoch := <-l.leads:
+			if epoch > l.epoch {
+				cancel()
+				<-done
+				return errNewLeader
+			}
 		}
 	}
 }
@@ -134,16 +180,15 @@ func (l *link) session(ctx context.Context, increments <-chan bus.Assignments) e
 	for len(increments) > 0 { // of an earlier session
 		<-increments
 	}
-	ask, cancel := context.WithTimeout(ctx, l.patience)
-	defer cancel()
+	var full bus.Assignments
+	err = l.ask(ctx, l.patience, func(ctx context.Context) (err error) { full, err = l.Managers.Session(ctx, s); return err })
 	// A leader that hangs is found out soon; one that has much to write gets more time at each try.
 	l.patience = min(2*l.patience, askLimit)
-	full, err := l.Managers.Session(ask, s)
 	if err != nil {
 		l.unanswered(ctx, err)
 		return err
 	}
-	l.heard, l.patience = time.Now(), beatLimit
+	l.heard, l.patience, l.epoch = time.Now(), beatLimit, full.Epoch
 	l.deliver(ctx, full)
 	l.follow(ctx, full, increments)
 	return nil
@@ -188,6 +233,10 @@ func (l *link) follow(ctx context.Context, full bus.Assignments, increments <-ch
 			}
 		case <-l.Managers.Reconnected():
 			return
+		case epoch := <-l.leads:
+			if epoch > at.epoch {
+				return
+			}
 		case <-l.again:
 			if l.changed(ctx) {
 				return
@@ -206,13 +255,12 @@ func (l *link) follow(ctx context.Context, full bus.Assignments, increments <-ch
 
 // beat says that the node is alive, and whether the session still stands.
 func (l *link) beat(ctx context.Context, at position, behind *uint64) bool {
-	within, cancel := context.WithTimeout(ctx, beatLimit)
-	defer cancel()
 	b := bus.Beat{Node: l.NodeID, Epoch: at.epoch}
 	if p := l.applied.Load(); p.epoch == at.epoch {
 		b.Applied = p.seq
 	}
-	reply, err := l.Managers.Beat(within, b)
+	var reply bus.Reply
+	err := l.ask(ctx, beatLimit, func(ctx context.Context) (err error) { reply, err = l.Managers.Beat(ctx, b); return err })
 	if err == nil {
 		l.heard = time.Now()
 	} else {

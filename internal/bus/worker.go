@@ -23,6 +23,9 @@ const (
 	redialEvery  = 100 * time.Millisecond
 	redialJitter = 200 * time.Millisecond
 	dialTimeout  = 3 * time.Second
+	// reachTimeout is for the connection below TLS, which a kernel makes however busy its machine is: one that is gone must not
+	// keep a worker from the next.
+	reachTimeout = 700 * time.Millisecond
 
 	errorHeader = "Orch-Error"
 )
@@ -105,7 +108,7 @@ func (w *WorkerConn) dial(ctx context.Context, cfg WorkerConfig) (*nats.Conn, er
 	opts.ReconnectJitter, opts.ReconnectJitterTLS = redialJitter, redialJitter
 	opts.IgnoreAuthErrorAbort = true // one manager may not know yet what another does
 	opts.PingInterval, opts.MaxPingsOut = pingEvery, maxPings
-	opts.Timeout = dialTimeout
+	opts.Timeout, opts.Dialer = dialTimeout, &net.Dialer{Timeout: reachTimeout}
 	if deadline, ok := ctx.Deadline(); ok {
 		opts.Timeout = min(opts.Timeout, time.Until(deadline))
 	}

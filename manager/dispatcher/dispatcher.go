@@ -92,6 +92,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		d.seen[n.ID] = time.Now().Add(FirstBeats * d.Heartbeat) // the last leader heard them, perhaps
 	}
 	d.inherit(view)
+	d.greet(view)
 	tick := time.NewTicker(d.Heartbeat / 4)
 	defer tick.Stop()
 	for {
@@ -106,6 +107,16 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		case <-tick.C:
 			d.releaseOverdue()
 			d.findDown(ctx)
+		}
+	}
+}
+
+// greet tells every node that this manager leads now, by a message without number or content: what a node has asked of a leader that is
+// gone it would wait for in vain, for longer than the change of leaders takes.
+func (d *Dispatcher) greet(v *store.View) {
+	for _, n := range v.Nodes(store.All()) {
+		if err := d.Push(n.ID, bus.Assignments{Cluster: d.Cluster, Epoch: d.Epoch, Heartbeat: d.Heartbeat}); err != nil {
+			d.Log.Warn("a node was not told of the new leader", "node", n.ID, "error", err)
 		}
 	}
 }

@@ -31,14 +31,19 @@ type cluster struct {
 	start func()
 	stop  func()
 
-	// mu guards pushed.
-	mu     sync.Mutex
-	pushed map[string][]bus.Assignments
+	// mu guards what follows.
+	mu      sync.Mutex
+	pushed  map[string][]bus.Assignments
+	greeted []string
 }
 
 func (c *cluster) push(node string, a bus.Assignments) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if a.Seq == 0 {
+		c.greeted = append(c.greeted, node)
+		return nil
+	}
 	c.pushed[node] = append(c.pushed[node], a)
 	return nil
 }
@@ -219,6 +224,21 @@ func TestSessionHasEverythingOfTheNodeAndNothingElse(t *testing.T) {
 		}}
 		if diff := cmp.Diff(wantService, full.Services); diff != "" {
 			t.Errorf("services (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestANewLeaderTellsEveryNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		for _, id := range []string{"n1", "n2"} {
+			c.update(func(tx *store.Tx) { n := &store.Node{}; n.ID = id; tx.Put(n) })
+		}
+		c.start()
+		c.stop()
+		slices.Sort(c.greeted)
+		if diff := cmp.Diff([]string{"n1", "n2"}, c.greeted); diff != "" {
+			t.Errorf("told (-want +got):\n%s", diff)
 		}
 	})
 }

@@ -32,10 +32,12 @@ const (
 type Leadership struct {
 	// Epoch fences the leader's batches (store.Batch).
 	Epoch uint64
-	lost  context.Context
-	end   context.CancelFunc
-	log   *Log
-	node  string
+	// Missed is the node that led before, if its lease ran out: "" if it resigned, or is this one.
+	Missed string
+	lost   context.Context
+	end    context.CancelFunc
+	log    *Log
+	node   string
 	// ended is closed when the renewals have.
 	ended chan struct{}
 	// seq is the lease's last write, as the renewals know it.
@@ -100,6 +102,9 @@ func (l *Log) take(ctx context.Context, node string) (*Leadership, error) {
 	lead.Epoch, err = l.Commit(ctx, store.Batch{Ops: []store.Op{{Key: store.EpochKey, Value: []byte(node), Expect: epoch.seq}}})
 	if err != nil {
 		return nil, err // the lease runs out, or is taken over by the next try
+	}
+	if held.seq == 0 && string(epoch.value) != node {
+		lead.Missed = string(epoch.value)
 	}
 	lead.lost, lead.end = context.WithCancel(context.Background())
 	go lead.renew(asked)

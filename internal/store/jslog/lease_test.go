@@ -56,6 +56,9 @@ func TestResignationHandsOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	lead := <-next
+	if lead.Missed != "" {
+		t.Errorf("%s is missed though it resigned", lead.Missed)
+	}
 	if took := time.Since(resigned); took > leaseTTL/2 {
 		t.Errorf("handed over after %s", took)
 	}
@@ -73,7 +76,10 @@ func TestLeaseOfALostLeaderRunsOut(t *testing.T) {
 	first.end() // dies: neither renews nor resigns
 	<-first.ended
 	began := time.Now()
-	campaign(t, l, "m2")
+	second := campaign(t, l, "m2")
+	if second.Missed != "m1" {
+		t.Errorf("%q is missed, want m1", second.Missed)
+	}
 	if took := time.Since(began); took < leaseTTL/2 || took > 2*leaseTTL {
 		t.Errorf("took over after %s, want about %s", took, leaseTTL)
 	}
