@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/nats-io/nats-server/v2/server"
 )
 
 // The accounts: what is published in one cannot be seen in another.
@@ -32,6 +34,9 @@ func StateKey(subject string) string { return strings.TrimPrefix(subject, stateP
 
 // AllState matches every subject of the state.
 func AllState() string { return stateSubjects }
+
+// StateElected is where the server says that the state has another leader.
+const StateElected = server.JSAdvisoryStreamLeaderElectedPre + "." + StateStream
 
 // What a worker sends goes to orch.from.<node>.<what>, what it is sent to
 // orch.to.<node>.<what>, and answers to its requests to _INBOX.<node>.>: so

@@ -57,7 +57,7 @@ type fatalError struct{ error }
 
 // read delivers from a new consumer until something is wrong with it.
 func (l *Log) read(ctx context.Context, a *assembler) error {
-	info, err := bounded(ctx, func(ctx context.Context) (*jetstream.StreamInfo, error) { return l.stream.Info(ctx) })
+	info, err := bounded(ctx, l.elections, func(ctx context.Context) (*jetstream.StreamInfo, error) { return l.stream.Info(ctx) })
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return &fatalError{fmt.Errorf("%w: it is gone: %w", bus.ErrDamaged, err)}
 	}
@@ -107,7 +107,7 @@ func (l *Log) read(ctx context.Context, a *assembler) error {
 // keeps this one from seeing what is written.
 func (l *Log) consumer(ctx context.Context, from uint64) (c jetstream.Consumer, local bool, err error) {
 	for try := 1; ; try++ {
-		c, err = bounded(ctx, func(ctx context.Context) (jetstream.Consumer, error) {
+		c, err = bounded(ctx, l.elections, func(ctx context.Context) (jetstream.Consumer, error) {
 			return l.stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
 				FilterSubject: bus.AllState(),
 				DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from,
@@ -122,20 +122,13 @@ func (l *Log) consumer(ctx context.Context, from uint64) (c jetstream.Consumer, 
 		if local || try == localTries {
 			return c, local, nil
 		}
-		_, err = bounded(ctx, func(ctx context.Context) (struct{}, error) {
+		_, err = bounded(ctx, l.elections, func(ctx context.Context) (struct{}, error) {
 			return struct{}{}, l.stream.DeleteConsumer(ctx, c.CachedInfo().Name)
 		})
 		if err != nil {
 			return nil, false, err
 		}
 	}
-}
-
-// bounded asks the server something that nobody answers during an election: soon after there is somebody who does.
-func bounded[T any](ctx context.Context, ask func(context.Context) (T, error)) (T, error) {
-	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
-	defer cancel()
-	return ask(ctx)
 }
 
 // arrival is a message as an assembler needs it.

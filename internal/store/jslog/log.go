@@ -70,9 +70,10 @@ type Log struct {
 	// Why says what is known to keep this manager from writing, nil if nothing is. It is asked after a write has failed.
 	Why func() error
 
-	conn   *nats.Conn
-	js     jetstream.JetStream
-	stream jetstream.Stream
+	conn      *nats.Conn
+	js        jetstream.JetStream
+	stream    jetstream.Stream
+	elections *elections
 	// fenced holds a token while a fenced batch is under way: the server refuses a second one
 	// that expects the same key.
 	fenced chan struct{}
@@ -90,7 +91,11 @@ func Open(ctx context.Context, conn *nats.Conn) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the cluster state: %w", err)
 	}
-	return &Log{conn: conn, js: js, stream: stream, fenced: make(chan struct{}, 1)}, nil
+	elections, err := hearElections(conn)
+	if err != nil {
+		return nil, err
+	}
+	return &Log{conn: conn, js: js, stream: stream, elections: elections, fenced: make(chan struct{}, 1)}, nil
 }
 
 // Commit implements store.Log. While the managers elect a leader it waits.
@@ -265,9 +270,7 @@ func mark(msgs []*nats.Msg) {
 // request sends a message and reads the server's acknowledgement. An error that
 // is a *jetstream.APIError means that nothing was written.
 func (l *Log) request(ctx context.Context, m *nats.Msg) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
-	defer cancel()
-	resp, err := l.conn.RequestMsgWithContext(ctx, m)
+	resp, err := bounded(ctx, l.elections, func(ctx context.Context) (*nats.Msg, error) { return l.conn.RequestMsgWithContext(ctx, m) })
 	if err != nil {
 		return 0, err
 	}
@@ -340,9 +343,9 @@ func (l *Log) Readable(ctx context.Context) error {
 const Remembered = forgetAfter - time.Hour
 
 func (l *Log) last(ctx context.Context, key string) (written, error) {
-	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
-	defer cancel()
-	m, err := l.stream.GetLastMsgForSubject(ctx, bus.StateSubject(key))
+	m, err := bounded(ctx, l.elections, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
+		return l.stream.GetLastMsgForSubject(ctx, bus.StateSubject(key))
+	})
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return written{}, nil
 	}
