@@ -347,6 +347,43 @@ func TestWhatOthersRemoveIsPutBack(t *testing.T) {
 	}
 }
 
+// While the rules are away the listener has what comes.
+func TestAConnectionOfTheListenerOutlivesTheReturnOfTheRules(t *testing.T) {
+	w := newWorld(t)
+	h := w.host()
+	p := plan(false, taskA, taskB)
+	w.apply(h, p)
+	w.must(w.node, "nft flush ruleset; iptables -P INPUT ACCEPT")
+	var l net.Listener
+	if err := in(w.node, func() (err error) { l, err = net.Listen("tcp4", ":8080"); return err }); err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var client net.Conn
+	if err := in(w.client, func() (err error) { client, err = net.DialTimeout("tcp4", nodeAddr+":8080", time.Second); return err }); err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	server, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	w.apply(h, p)
+	for _, way := range []struct{ from, to net.Conn }{{client, server}, {server, client}} {
+		if _, err := io.WriteString(way.from, "still here"); err != nil {
+			t.Fatal(err)
+		}
+		_ = way.to.SetReadDeadline(time.Now().Add(time.Second))
+		if _, err := io.ReadFull(way.to, make([]byte, len("still here"))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if task, _, err := w.ask("tcp4", 0); err != nil {
+		t.Errorf("the next one, to %q: %v", task, err)
+	}
+}
+
 func TestANewProcessTakesOverAndClearLeavesNothing(t *testing.T) {
 	w := newWorld(t)
 	before := w.must(w.node, "iptables-save -t filter | grep -v '^#'; nft list tables")

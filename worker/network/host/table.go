@@ -80,12 +80,28 @@ func (t *table) lead(name string, hook *nftables.ChainHook, except []expr.Any) {
 		&expr.Verdict{Kind: expr.VerdictReturn},
 	})
 	for p, number := range protocols {
-		t.rule(chain, []expr.Any{
+		rule := []expr.Any{
 			&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
 			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{number}},
+		}
+		if p == swarm.PortConfigProtocolTCP {
+			rule = append(rule, begins()...)
+		}
+		t.rule(chain, append(rule,
 			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
 			&expr.Lookup{SourceRegister: 1, IsDestRegSet: true, SetName: t.maps[p].Name, SetID: t.maps[p].ID},
-		})
+		))
+	}
+}
+
+// begins is true of the packet that begins a TCP connection. Where someone took all rules away, nothing tracks connections until they
+// are back; then the kernel takes the next packet of one that the listener has meanwhile taken for the first: a task would reset it.
+func begins() []expr.Any {
+	const flags, fin, syn, rst, ack = 13, 1, 2, 4, 16
+	return []expr.Any{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: flags, Len: 1},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 1, Mask: []byte{fin | syn | rst | ack}, Xor: []byte{0}},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{syn}},
 	}
 }
 
