@@ -31,6 +31,27 @@ func TestWaiting(t *testing.T) {
 	}
 }
 
+func TestOpen(t *testing.T) {
+	const listener = "   0: 00000000:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1\n"
+	of := func(port, state string) string {
+		return listener + "   1: 0A00000A:" + port + " 0300000A:D431 " + state + " 00000000:00000000 00:00000000 00000000     0        0 1 1\n"
+	}
+	for name, tt := range map[string]struct {
+		lines string
+		want  bool
+	}{
+		"a listener":         {listener, false},
+		"a quiet connection": {of("1F90", "01"), true},
+		"half closed":        {of("1F90", "05"), true},
+		"over":               {of("1F90", "06"), false},
+		"the task's own":     {of("A001", "01"), false},
+	} {
+		if got := open([]byte(tt.lines)); got != tt.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
 // What the kernel of this machine says of a connection that nobody accepts.
 func TestPendingSeesTheBacklog(t *testing.T) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")

@@ -16,11 +16,13 @@ import (
 
 // Attributes of connection tracking (linux/netfilter/nfnetlink_conntrack.h) that x/sys/unix does not name.
 const (
-	ctTupleOrig, ctTupleReply, ctStatus, ctMark, ctMarkMask, ctStatusMask = 1, 2, 3, 8, 21, 26
+	ctTupleOrig, ctTupleReply, ctStatus, ctMark, ctMarkMask, ctFilter, ctStatusMask = 1, 2, 3, 8, 21, 25, 26
 
 	tupleIP, tupleProto   = 1, 2
 	ipSrc                 = 1
 	protoNumber, protoDst = 1, 3
+
+	filterReply, filterSource = 2, 1 // the flags for the reply's tuple, and that of its source address
 
 	messageGet, messageDelete = 1, 2
 	// seenReply is the bit of the status that says that the other side has answered.
@@ -56,6 +58,51 @@ func end(retired map[ingress.Port][]netip.Addr, protocol swarm.PortConfigProtoco
 		_, err := c.Execute(request(messageDelete, netlink.Request|netlink.Acknowledge, netlink.Attribute{Type: netlink.Nested | ctTupleOrig, Data: f.tuple}))
 		if err != nil && !errors.Is(err, unix.ENOENT) {
 			errs = append(errs, fmt.Errorf("end the flow to a removed task: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Forget ends the tracking of all connections to published ports that tasks have answered. The kernel looks at each as it ends it, so
+// that none goes that is another's by now. For one that cannot (before 6.11) the error is errors.ErrUnsupported.
+func Forget(tasks []netip.Addr) error {
+	c, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		return fmt.Errorf("open connection tracking: %w", err)
+	}
+	defer c.Close()
+	var errs []error
+	for _, a := range tasks {
+		if a = a.Unmap(); !a.Is4() {
+			continue
+		}
+		encode := netlink.NewAttributeEncoder()
+		encode.ByteOrder = binary.BigEndian
+		encode.Uint32(ctMark, mark)
+		encode.Uint32(ctMarkMask, 0xffffffff)
+		encode.Nested(ctTupleReply, func(tuple *netlink.AttributeEncoder) error {
+			tuple.Nested(tupleIP, func(ip *netlink.AttributeEncoder) error {
+				ip.Bytes(ipSrc, a.AsSlice())
+				return nil
+			})
+			return nil
+		})
+		encode.Nested(ctFilter, func(f *netlink.AttributeEncoder) error {
+			f.Bytes(filterReply, binary.NativeEndian.AppendUint32(nil, filterSource))
+			return nil
+		})
+		attrs, err := encode.Encode()
+		if err != nil {
+			return fmt.Errorf("encode a filter of connections: %w", err)
+		}
+		m := request(messageDelete, netlink.Request|netlink.Acknowledge)
+		m.Data = append(m.Data, attrs...)
+		_, err = c.Execute(m)
+		if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) {
+			return fmt.Errorf("end the tracking of a task's connections: %w", errors.ErrUnsupported)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("end the tracking of %s's connections: %w", a, err))
 		}
 	}
 	return errors.Join(errs...)

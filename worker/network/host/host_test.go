@@ -3,6 +3,7 @@ package host
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -257,6 +258,29 @@ func TestAUDPFlowLeavesATaskThatLeft(t *testing.T) {
 	w.apply(h, plan(false, taskB))
 	if task, _, err := w.ask("udp4", 4444); err != nil || task != taskB {
 		t.Errorf("%s answers from the same port: %v", task, err)
+	}
+}
+
+func TestOnlyTheConnectionsOfATaskAreForgotten(t *testing.T) {
+	w := newWorld(t)
+	h := w.host()
+	w.apply(h, plan(false, taskA, taskB))
+	tracked := func() string { return w.must(w.node, "cat /proc/net/nf_conntrack") }
+	for !strings.Contains(tracked(), "src="+taskA) || !strings.Contains(tracked(), "src="+taskB) {
+		if _, _, err := w.ask("tcp4", 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := strings.Count(tracked(), "src="+taskB)
+	err := in(w.node, func() error { return Forget([]netip.Addr{netip.MustParseAddr(taskA)}) })
+	if errors.Is(err, errors.ErrUnsupported) {
+		t.Skip("SKIPPED: ", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if now := tracked(); strings.Contains(now, "src="+taskA) || strings.Count(now, "src="+taskB) != before {
+		t.Errorf("%d of another task before, and now:\n%s", before, now)
 	}
 }
 
