@@ -169,6 +169,14 @@ func (e *Engine) Stop(ctx context.Context, id string, grace *time.Duration) erro
 // Remove takes a container away.
 func (e *Engine) Remove(ctx context.Context, id string) error {
 	err := e.client.ContainerRemove(ctx, id, container.RemoveOptions{RemoveVolumes: true, Force: true})
+	if cerrdefs.IsConflict(err) { // someone else is at it
+		gone, failed := e.client.ContainerWait(ctx, id, container.WaitConditionRemoved)
+		select {
+		case <-gone:
+			err = nil
+		case err = <-failed:
+		}
+	}
 	if cerrdefs.IsNotFound(err) {
 		return nil
 	}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -149,11 +150,15 @@ func testLife(t *testing.T, s Subject) {
 	if st := inspect(t, s, id); !st.Running() {
 		t.Errorf("started again: %+v", st)
 	}
-	for range 2 { // the second time it is gone
-		if err := s.Engine.Remove(t.Context(), id); err != nil {
-			t.Errorf("remove: %v", err)
-		}
+	var all sync.WaitGroup
+	for range 4 { // one removes it, and the others find it going or gone
+		all.Go(func() {
+			if err := s.Engine.Remove(t.Context(), id); err != nil {
+				t.Errorf("remove: %v", err)
+			}
+		})
 	}
+	all.Wait()
 	await(t, ch, id, engine.Destroyed)
 }
 
