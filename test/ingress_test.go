@@ -71,7 +71,7 @@ func TestPublishedPorts(t *testing.T) {
 		load.more(t, 200) // with nobody there
 		worker.again()
 		load.more(t, 200)
-		load.ends(t)
+		load.ends(t, 0)
 	})
 	t.Run("what others flush", func(t *testing.T) {
 		for _, flush := range []string{"iptables -F", "iptables -t nat -F", "nft flush ruleset"} {
@@ -98,7 +98,7 @@ func TestPublishedPorts(t *testing.T) {
 		for round := 1; round < 3 || time.Now().Before(until); round++ {
 			manager.orch("deploy", "-c", manager.file("compose.yml", fmt.Sprintf(publishedApplication, round)), "--timeout", "60s")
 		}
-		load.ends(t)
+		load.ends(t, 1+int(load.answers.Load())/resetOf)
 		if t.Failed() {
 			t.Logf("%s\n%s", manager.log(), worker.log())
 		}
@@ -206,12 +206,21 @@ func (l *load) more(t *testing.T, n int64) {
 	eventually(t, 20*time.Second, fmt.Sprint(n, " more answers"), func() bool { return l.answers.Load() >= until })
 }
 
-func (l *load) ends(t *testing.T) {
+// resetOf says of how many new connections one may be reset while tasks end, at most: a known limit, see "Not there yet" in
+// docs/networking.md. `make bench NAME=update` counts without it.
+const resetOf = 10_000
+
+// ends stops asking; all but so many requests must have been answered.
+func (l *load) ends(t *testing.T, most int) {
 	t.Helper()
 	close(l.stop)
 	l.over.Wait()
+	say := t.Errorf
+	if len(l.failed) <= most {
+		say = t.Logf
+	}
 	for _, f := range l.failed {
-		t.Error(f)
+		say("%s", f)
 	}
 	t.Logf("%d answers, %d failed, slow: %q", l.answers.Load(), len(l.failed), l.slow)
 }
