@@ -57,7 +57,7 @@ type fatalError struct{ error }
 
 // read delivers from a new consumer until something is wrong with it.
 func (l *Log) read(ctx context.Context, a *assembler) error {
-	info, err := bounded(ctx, l.elections, func(ctx context.Context) (*jetstream.StreamInfo, error) { return l.stream.Info(ctx) })
+	info, err := bounded(ctx, l.elections, l.info)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return &fatalError{fmt.Errorf("%w: it is gone: %w", bus.ErrDamaged, err)}
 	}

@@ -300,9 +300,26 @@ func (l *Log) Deleted(ctx context.Context, key string) (bool, error) {
 	return w.deleted, err
 }
 
+// errLeaderless says that nobody can tell now what the stream holds.
+var errLeaderless = errors.New("the cluster state has no leader at the moment")
+
+// info is what the stream holds. While it has no leader any manager answers that with what its own copy holds, be it nothing: that
+// is no word on the stream.
+func (l *Log) info(ctx context.Context) (*jetstream.StreamInfo, error) {
+	info, err := l.stream.Info(ctx)
+	if err == nil && leaderless(info) {
+		return nil, errLeaderless
+	}
+	return info, err
+}
+
+func leaderless(info *jetstream.StreamInfo) bool {
+	return info.Cluster != nil && info.Cluster.Leader == ""
+}
+
 // LastSeq is the sequence of the last write of all.
 func (l *Log) LastSeq(ctx context.Context) (uint64, error) {
-	info, err := l.stream.Info(ctx)
+	info, err := l.info(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("read the cluster state: %w", err)
 	}
@@ -312,7 +329,7 @@ func (l *Log) LastSeq(ctx context.Context) (uint64, error) {
 // Readable reads the whole stream, and fails with bus.ErrDamaged if that gives less than the stream says it holds: a
 // follower would wait for the rest for ever.
 func (l *Log) Readable(ctx context.Context) error {
-	info, err := l.stream.Info(ctx)
+	info, err := l.info(ctx)
 	if err != nil {
 		return fmt.Errorf("read the cluster state: %w", err)
 	}
@@ -330,7 +347,7 @@ func (l *Log) Readable(ctx context.Context) error {
 		break
 	}
 	// While managers lead elsewhere, writes replace others; what was gone before it was read was counted twice or not at all.
-	if after, err := l.stream.Info(ctx); err != nil || after.State.LastSeq != info.State.LastSeq {
+	if after, err := l.info(ctx); err != nil || after.State.LastSeq != info.State.LastSeq {
 		return err
 	}
 	if count < info.State.Msgs {
