@@ -48,9 +48,9 @@ func TestABackupMakesAManagerOfAnotherMachine(t *testing.T) {
 	m := newMachine(t)
 	m.initAt()
 	m.must("POST", "/secrets/create", `{"Name":"s1","Data":"YS1zZWNyZXQ="}`, nil)
-	m.must("POST", "/configs/create", `{"Name":"c1","Data":"YQ=="}`, nil)
+	m.must("POST", "/configs/create", `{"Name":"config-one","Data":"YQ=="}`, nil)
 	file := m.backup(phrase)
-	for _, leak := range []string{"a-secret", "c1", "PRIVATE KEY", "SWMTKN"} {
+	for _, leak := range []string{"a-secret", "config-one", "PRIVATE KEY", "SWMTKN"} {
 		if bytes.Contains(file, []byte(leak)) {
 			t.Errorf("the file holds %q in the clear", leak)
 		}
@@ -84,7 +84,7 @@ func TestABackupMakesAManagerOfAnotherMachine(t *testing.T) {
 		t.Helper()
 		_, secrets := other.call("GET", "/secrets", "")
 		_, configs := other.call("GET", "/configs", "")
-		if !strings.Contains(secrets, `"s1"`) || !strings.Contains(configs, `"c1"`) || strings.Contains(configs, "later") {
+		if !strings.Contains(secrets, `"s1"`) || !strings.Contains(configs, `"config-one"`) || strings.Contains(configs, "later") {
 			t.Errorf("restored: %s %s", secrets, configs)
 		}
 	}
@@ -131,7 +131,7 @@ func TestABackupNeedsAKey(t *testing.T) {
 func TestADamagedManagerSaysSoAndGoesBack(t *testing.T) {
 	m := newMachine(t)
 	m.initAt()
-	m.must("POST", "/configs/create", `{"Name":"c1","Data":"YQ=="}`, nil)
+	m.must("POST", "/configs/create", `{"Name":"config-one","Data":"YQ=="}`, nil)
 	m.stop()
 	blocks, err := filepath.Glob(filepath.Join(m.dataDir(), clusterDir, "state", "jetstream", "ORCH", "streams", "ORCH", "msgs", "*.blk"))
 	if err != nil || len(blocks) == 0 {
@@ -156,7 +156,7 @@ func TestADamagedManagerSaysSoAndGoesBack(t *testing.T) {
 	if status, body := m.orch("/orch/restore?snapshot=1", "", nil); status != 200 {
 		t.Fatalf("restore: %d %s", status, body)
 	}
-	if _, configs := m.call("GET", "/configs", ""); !strings.Contains(configs, `"c1"`) {
+	if _, configs := m.call("GET", "/configs", ""); !strings.Contains(configs, `"config-one"`) {
 		t.Errorf("restored: %s", configs)
 	}
 	if aside, _ := filepath.Glob(filepath.Join(m.dataDir(), clusterDir, "state.damaged-*")); len(aside) != 1 {

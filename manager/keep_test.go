@@ -105,10 +105,7 @@ func TestADamagedStreamIsAnAlarmAndNeverAnOrder(t *testing.T) {
 	if len(want) != 39 {
 		t.Fatalf("%d configs", len(want))
 	}
-	good := t.TempDir()
-	if err := os.CopyFS(good, os.DirFS(k.cfg.Dir)); err != nil {
-		t.Fatal(err)
-	}
+	good := bustest.Copy(t, k.cfg.Dir)
 	alarms := 0
 	for name, tamper := range damages(t, good) {
 		t.Run(name, func(t *testing.T) {
@@ -259,10 +256,7 @@ func TestAnOlderCopyOfTheStreamIsRefused(t *testing.T) {
 	if err := k.run(func(m *Manager) { fill(t, m, 0, 5) }); err != nil {
 		t.Fatal(err)
 	}
-	older := t.TempDir()
-	if err := os.CopyFS(older, os.DirFS(k.cfg.Dir)); err != nil {
-		t.Fatal(err)
-	}
+	older := bustest.Copy(t, k.cfg.Dir)
 	if err := k.run(func(m *Manager) { fill(t, m, 5, 10) }); err != nil {
 		t.Fatal(err)
 	}

@@ -52,10 +52,7 @@ func TestStateSurvivesKill(t *testing.T) {
 	if _, err := state(t, s).Publish(t.Context(), bus.StateSubject("task.a"), []byte("1")); err != nil {
 		t.Fatal(err)
 	}
-	killed := t.TempDir()
-	if err := os.CopyFS(killed, os.DirFS(c.Config.Dir)); err != nil {
-		t.Fatal(err)
-	}
+	killed := bustest.Copy(t, c.Config.Dir)
 	bustest.Stop(t, s)
 	c.Config.Dir = killed
 	began := time.Now()
